@@ -1,0 +1,2 @@
+//! The `walt` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Documentation topics, rendered in a terminal or as HTML.

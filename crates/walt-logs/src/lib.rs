@@ -1,0 +1,1 @@
+//! The log store: ingest, history, live tail, retention, on SQLite.

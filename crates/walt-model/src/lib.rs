@@ -1,0 +1,1 @@
+//! The words of the product as types: names, sets, settings, ranges, formats, server.conf, sentences.

@@ -1,0 +1,1 @@
+//! DHCP, TFTP, HTTP boot and DNS as libraries over one boot policy.

@@ -1,0 +1,1 @@
+//! The WalT server as a library of rooms; `main.rs` puts them together.

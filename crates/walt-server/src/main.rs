@@ -1,0 +1,2 @@
+//! The WalT server.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Virtual nodes: one QEMU each, supervised, adopted again after a server restart.

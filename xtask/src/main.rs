@@ -1,0 +1,2 @@
+//! What a person or CI runs in this repository.
+fn main() {}
