@@ -1,0 +1,70 @@
+//! The Debian packages this repository needs: the one list, with the reason of each.
+//!
+//! `docs/debian-packages.md` is printed from this table (`cargo xtask packages --markdown`), and
+//! `cargo xtask test` fails when the two differ.
+
+/// What a package is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Running a platform: `cargo xtask demo`, or the server by hand.
+    Platform,
+    /// Building the default node image.
+    Image,
+    /// Running the tests and the benchmarks.
+    Test,
+}
+
+/// One Debian package.
+#[derive(Clone, Copy, Debug)]
+pub struct Package {
+    /// Its name in Debian.
+    pub name: &'static str,
+    /// Since when it is needed.
+    pub need: Need,
+    /// What it is used for, in a few words.
+    pub why: &'static str,
+    /// Whether it is taken from the backports suite of the release.
+    pub backports: bool,
+}
+
+const fn stable(name: &'static str, need: Need, why: &'static str) -> Package {
+    Package { name, need, why, backports: false }
+}
+
+/// Debian 12's own QEMU (7.2) conflicts with a newer `qemu-utils`, which some machines carry.
+const fn backports(name: &'static str, need: Need, why: &'static str) -> Package {
+    Package { name, need, why, backports: true }
+}
+
+/// The list.
+pub const PACKAGES: &[Package] = &[
+    stable("ca-certificates", Need::Platform, "certificates of registries"),
+    stable("iproute2", Need::Platform, "network namespace of the private platform"),
+    stable("iputils-ping", Need::Platform, "`walt node ping`"),
+    stable("openssh-client", Need::Platform, "shells, commands and copies on nodes"),
+    stable("podman", Need::Platform, "holds the images"),
+    stable("buildah", Need::Platform, "changes the images"),
+    stable("skopeo", Need::Platform, "moves the images"),
+    stable("runc", Need::Platform, "runs containers where crun refuses the machine's cgroups"),
+    stable("tar", Need::Platform, "file transfers"),
+    backports("qemu-system-x86", Need::Platform, "virtual nodes"),
+    stable("ovmf", Need::Platform, "UEFI firmware of virtual nodes"),
+    stable("ipxe", Need::Platform, "network boot loaders sent to BIOS and UEFI machines"),
+    backports("ipxe-qemu", Need::Platform, "network boot ROM of BIOS virtual nodes"),
+    stable("util-linux", Need::Platform, "`nsenter` into the platform's namespace"),
+    stable("mmdebstrap", Need::Image, "makes the Debian of the node image"),
+    stable("busybox-static", Need::Image, "initramfs of the node image"),
+    stable("cpio", Need::Image, "initramfs of the node image"),
+    stable("python3-minimal", Need::Image, "writes the image's OCI layout"),
+    stable("expect", Need::Test, "types in node shells and consoles"),
+    stable("isc-dhcp-client", Need::Test, "foreign DHCP client"),
+    stable("udhcpc", Need::Test, "foreign DHCP client"),
+    stable("tftp-hpa", Need::Test, "foreign TFTP client"),
+    stable("atftp", Need::Test, "foreign TFTP client"),
+    stable("curl", Need::Test, "foreign TFTP and HTTP client"),
+    stable("libnfs-utils", Need::Test, "foreign NFS client"),
+    stable("bind9-dnsutils", Need::Test, "foreign DNS client"),
+    stable("jq", Need::Test, "reads `--json` answers"),
+    stable("socat", Need::Test, "sends malformed packets"),
+    stable("shellcheck", Need::Test, "lints the shell scripts"),
+];
