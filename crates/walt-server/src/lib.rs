@@ -1,1 +1,6 @@
 //! The WalT server as a library of rooms; `main.rs` puts them together.
+
+pub mod boot;
+pub mod node_access;
+pub mod registry;
+pub mod tasks;

@@ -1,0 +1,3 @@
+//! Reaching a node from the server: ssh, commands, transfers.
+
+pub mod quote;

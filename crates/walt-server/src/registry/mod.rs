@@ -1,0 +1,3 @@
+//! Who is on the network: devices, nodes, their names and addresses.
+
+pub mod addresses;
