@@ -1,1 +1,23 @@
 //! NFSv3, mount and portmap in user space: immutable image roots and the nodes' persistent directories.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | who may mount what | [`Exports`], implemented by the server |
+//! | the tree of an image, indexed once and read by many nodes | [`ImageRoot`] |
+//! | the server: sockets, calls, answers | [`NfsServer`], [`NfsConfig`] |
+//! | file handles that survive a restart and cannot be forged | [`HandleKey`] |
+//!
+//! Every TCP listener answers portmap 2, mount 1 to 3, NFS 3 and NFSACL 3; every UDP listener
+//! answers portmap and mount. Protocols: RFC 5531 (RPC), RFC 1813 (NFS, mount), RFC 1833 (portmap).
+
+mod exports;
+mod handle;
+mod image_root;
+mod server;
+
+pub use exports::{
+    Exports, MountDenied, MountTarget, NfsEvent, NfsObservation, PersistId, RootId, TargetId,
+};
+pub use handle::{HandleKey, HandleKeyError};
+pub use image_root::{ImageRoot, ImageRootError};
+pub use server::{NfsConfig, NfsError, NfsServer};
