@@ -1,0 +1,162 @@
+//! What the platform tells a DHCP client, and which boot file suits it.
+
+use std::net::Ipv4Addr;
+
+use bytes::Bytes;
+use ipnet::Ipv4Net;
+
+use super::request::{DhcpRequest, Mac, WALT_CLASS};
+
+/// Lease time of every answer, in seconds: min = max = default.
+pub const LEASE_SECONDS: u32 = 6_000_000;
+/// Boot file of BIOS PXE ROMs: an iPXE with an embedded script.
+pub const UNDIONLY_FILE: &str = "pxe/walt-x86-undionly.kpxe";
+/// Boot file of 64-bit x86 UEFI firmware, by TFTP or HTTP: an iPXE EFI program.
+pub const EFI_X64_FILE: &str = "pxe/walt-x86-64.efi";
+/// Boot file of an iPXE that is not a known node yet: [`generic_script`], served by this crate.
+pub const GENERIC_SCRIPT: &str = "walt.ipxe";
+/// Boot file of an iPXE that is a known node: the script of its image.
+pub const NODE_SCRIPT: &str = "start.ipxe";
+/// Address prefixes of Raspberry Pi boards.
+pub const RASPBERRY_PI_OUIS: [[u8; 3]; 7] = [
+    [0x28, 0xcd, 0xc1],
+    [0xb8, 0x27, 0xeb],
+    [0xd8, 0x3a, 0xdd],
+    [0xdc, 0xa6, 0x32],
+    [0xe4, 0x5f, 0x01],
+    [0x2c, 0xcf, 0x67],
+    [0x88, 0xa2, 0x9e],
+];
+
+/// Vendor class of BIOS PXE ROMs, of Raspberry Pi firmware and of BIOS iPXE.
+const BIOS_PXE_CLASS: &str = "PXEClient:Arch:00000:UNDI:002001";
+/// PXE sub-option 9 (boot menu): type 0, 17 bytes of text; what Raspberry Pi firmware looks for.
+const RASPBERRY_PI_VENDOR_OPTIONS: &[u8] = b"\x09\x14\x00\x00\x11Raspberry Pi Boot";
+
+/// The decision about a DHCP message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DhcpDecision {
+    /// Answer with this.
+    Answer(Box<DhcpAnswer>),
+    /// Refuse what was requested, with the text sent as option 56. Only a REQUEST is refused so; for
+    /// other kinds it is [`DhcpDecision::Silent`].
+    Nak(String),
+    /// Do not answer, and why (for logs).
+    Silent(String),
+}
+
+/// The content of an OFFER or ACK; becomes bytes in `dhcp::answer`.
+///
+/// DNS, NTP and TFTP servers are `server`; domain and search list are `walt`; the lease time is
+/// [`LEASE_SECONDS`]; mask and broadcast address are those of `network`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DhcpAnswer {
+    /// The client's address (not sent in the answer to an INFORM).
+    pub ip: Ipv4Addr,
+    /// The server's address in the network: siaddr and options 6, 42, 54, 66.
+    pub server: Ipv4Addr,
+    /// The network: options 1 and 28.
+    pub network: Ipv4Net,
+    /// Name of the device, registered ones only (option 12).
+    pub hostname: Option<String>,
+    /// Default router (option 3), only for devices behind NAT.
+    pub router: Option<Ipv4Addr>,
+    /// What to boot: see [`boot_choice`].
+    pub boot: BootChoice,
+}
+
+impl DhcpAnswer {
+    /// The answer of an unregistered client without boot file; set the other fields as needed.
+    pub fn new(ip: Ipv4Addr, server: Ipv4Addr, network: Ipv4Net) -> Self {
+        Self { ip, server, network, hostname: None, router: None, boot: BootChoice::default() }
+    }
+}
+
+/// What a DHCP answer says about booting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BootChoice {
+    /// Boot file: header field `file` (and option 67 when the client asks for it or it is long).
+    pub file: Option<String>,
+    /// Vendor class identifier of the answer (option 60).
+    pub vendor_class: Option<&'static str>,
+    /// Vendor-specific information (option 43).
+    pub vendor_options: Option<&'static [u8]>,
+}
+
+/// What the platform knows about the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KnownClient {
+    /// Never seen, or a device that is no node.
+    Unknown,
+    /// A registered node, whose image has a boot script for its model.
+    Node,
+}
+
+/// Which boot file suits this client. In this order:
+///
+/// 1. user class starting with `walt.node`: its script is running, no file;
+/// 2. another iPXE (as in QEMU's network cards): [`NODE_SCRIPT`] for a node, else [`GENERIC_SCRIPT`];
+/// 3. BIOS PXE class with a Raspberry Pi address: the boot menu its firmware wants, no file;
+/// 4. BIOS PXE class with architecture 0: [`UNDIONLY_FILE`];
+/// 5. UEFI x86-64 PXE (architectures 7, 9): [`EFI_X64_FILE`];
+/// 6. UEFI x86-64 HTTP boot (architecture 16): that file as a URL, with class `HTTPClient`;
+/// 7. nothing.
+///
+/// Rules 1, 3, 4 and 7 are the original's; 2, 5 and 6 serve clients it left alone.
+pub fn boot_choice(request: &DhcpRequest, who: KnownClient, server: Ipv4Addr) -> BootChoice {
+    let file = |name: &str| BootChoice { file: Some(name.to_owned()), ..BootChoice::default() };
+    if request.user_class.starts_with(WALT_CLASS) {
+        return BootChoice::default();
+    }
+    if request.is_plain_ipxe() {
+        return file(match who {
+            KnownClient::Node => NODE_SCRIPT,
+            KnownClient::Unknown => GENERIC_SCRIPT,
+        });
+    }
+    let is = |architecture: u16| request.architectures.contains(&architecture);
+    if request.vendor_class == BIOS_PXE_CLASS {
+        if request.mac.is_raspberry_pi() {
+            return BootChoice {
+                file: None,
+                vendor_class: Some("PXEClient"),
+                vendor_options: Some(RASPBERRY_PI_VENDOR_OPTIONS),
+            };
+        }
+        if request.architectures.first() == Some(&0) {
+            return file(UNDIONLY_FILE);
+        }
+    }
+    if request.vendor_class.starts_with("HTTPClient") && is(16) {
+        return BootChoice {
+            file: Some(format!("http://{server}/boot/{EFI_X64_FILE}")),
+            vendor_class: Some("HTTPClient"),
+            vendor_options: None,
+        };
+    }
+    if request.vendor_class.starts_with("PXEClient") && (is(7) || is(9)) {
+        return file(EFI_X64_FILE);
+    }
+    BootChoice::default()
+}
+
+/// The script of [`GENERIC_SCRIPT`]: tells the server the model by a second DHCP exchange (which
+/// registers the node), then runs the script of the image given to it.
+///
+/// It does what the script embedded in WalT's own iPXE does: CPU bit "long mode", user class, DHCP, chain.
+pub fn generic_script() -> Bytes {
+    Bytes::from_static(
+        b"#!ipxe\n\
+          cpuid --ext 29 && set user-class walt.node.pc-x86-64 || set user-class walt.node.pc-x86-32\n\
+          dhcp || reboot\n\
+          chain tftp://${next-server}/start.ipxe || reboot\n",
+    )
+}
+
+impl Mac {
+    /// The address belongs to a Raspberry Pi board ([`RASPBERRY_PI_OUIS`]).
+    pub fn is_raspberry_pi(&self) -> bool {
+        let [a, b, c, ..] = self.0;
+        RASPBERRY_PI_OUIS.contains(&[a, b, c])
+    }
+}

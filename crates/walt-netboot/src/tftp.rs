@@ -1,0 +1,39 @@
+//! TFTP, read only (RFC 1350, options of RFC 2347, 2348, 2349 and 7440).
+
+mod server;
+
+use std::net::Ipv4Addr;
+
+pub use server::TftpServer;
+
+/// Where the TFTP service listens, and its bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TftpConfig {
+    /// The server's address; transfers use other ports of the same address.
+    pub server: Ipv4Addr,
+    /// Port it listens on: 69 (0: any free port, for tests).
+    pub port: u16,
+    /// Interface it is tied to.
+    pub interface: Option<String>,
+    /// Largest block it agrees to, in bytes: what fits an Ethernet frame, since boot loaders do not
+    /// reassemble fragments.
+    pub max_block_size: u16,
+    /// Largest window it agrees to, in blocks (RFC 7440).
+    pub max_window_size: u16,
+    /// Most transfers at a time; a request beyond is answered by an error.
+    pub max_transfers: usize,
+}
+
+impl TftpConfig {
+    /// The usual port and bounds.
+    pub fn new(server: Ipv4Addr) -> Self {
+        Self {
+            server,
+            port: 69,
+            interface: None,
+            max_block_size: 1468,
+            max_window_size: 64,
+            max_transfers: 4096,
+        }
+    }
+}
