@@ -1,0 +1,112 @@
+//! Every endpoint. `{name}` stands for one percent-encoded path segment ([`fill`] makes real paths).
+//!
+//! | method and path | request | answer |
+//! | --- | --- | --- |
+//! | GET [`VERSION`] | | [`ServerInfo`](super::server::ServerInfo) |
+//! | GET [`HEALTH`] | | [`Health`](super::server::Health) |
+//! | GET [`NODES`] | query [`NodesQuery`](super::node::NodesQuery) | array of [`Node`](super::node::Node) |
+//! | POST [`NODES`] | [`CreateNode`](super::node::CreateNode) | events |
+//! | POST [`NODES_SELECT`] | [`SelectNodes`](super::node::SelectNodes) | array of [`Node`](super::node::Node) |
+//! | POST [`NODES_BOOT`] | [`BootNodes`](super::node::BootNodes) | events |
+//! | POST [`NODES_REBOOT`] | [`RebootNodes`](super::node::RebootNodes) | events |
+//! | POST [`NODES_WAIT`] | [`WaitNodes`](super::node::WaitNodes) | events |
+//! | POST [`NODES_ACQUIRE`], [`NODES_RELEASE`] | [`NodesRequest`](super::node::NodesRequest) | events |
+//! | GET [`NODE`] | | [`Node`](super::node::Node) |
+//! | DELETE [`NODE`] | query [`Confirmation`](super::node::Confirmation) | [`Empty`](super::Empty) |
+//! | POST [`NODE_RENAME`] | [`RenameNode`](super::node::RenameNode) | [`Empty`](super::Empty) |
+//! | GET [`NODE_BOOTS`] | query [`BootsQuery`](super::boot::BootsQuery) | array of [`BootReport`](super::boot::BootReport), newest first |
+//! | GET [`NODE_PATH`] | query [`PathQuery`](super::transfer::PathQuery) | [`PathInfo`](super::transfer::PathInfo) |
+//! | GET [`NODE_FILES`] | query [`PathQuery`](super::transfer::PathQuery) | tar stream |
+//! | PUT [`NODE_FILES`] | query [`PathQuery`](super::transfer::PathQuery), tar stream | [`Empty`](super::Empty) |
+//! | GET [`NODE_EXEC`], [`NODE_CONSOLE`] | WebSocket | [`session`](super::session) |
+//! | POST [`DEVICE_PING`] | [`Empty`](super::Empty) | events: `out` lines of `ping` (10 requests, 11 s at most), `done` with its exit status |
+//! | GET [`DEVICES`] | | array of [`Device`](super::device::Device) |
+//! | GET [`IMAGES`] | query [`ImagesQuery`](super::image::ImagesQuery) | array of [`Image`](super::image::Image) |
+//! | POST [`IMAGES_CLONE_DEFAULTS`] | [`Empty`](super::Empty) | array of [`Cloned`](super::image::Cloned): default images of the models present, given to a caller without any image |
+//! | POST [`LOGS_QUERY`] | [`LogQuery`](super::log::LogQuery) | events |
+//! | POST [`LOGS_COUNT`] | [`LogQuery`](super::log::LogQuery) | [`LogCount`](super::log::LogCount) |
+//! | GET [`CHECKPOINTS`] | | array of [`Checkpoint`](super::log::Checkpoint) |
+//! | POST [`CHECKPOINTS`] | [`AddCheckpoint`](super::log::AddCheckpoint) | [`Checkpoint`](super::log::Checkpoint) |
+//! | DELETE [`CHECKPOINT`] | | [`Empty`](super::Empty) |
+//!
+//! Sets are checked in this order: unknown name (`not_found`, `No device with name '<x>' found.`), empty result
+//! (`not_found`), members that are not nodes (`invalid`, `<x> is not a node, it is a <type>.`), then ownership.
+
+/// Who answers.
+pub const VERSION: &str = "/api/v1/version";
+/// Whether all parts run.
+pub const HEALTH: &str = "/api/v1/health";
+/// Nodes: listing and creation.
+pub const NODES: &str = "/api/v1/nodes";
+/// Resolves a set and applies the ownership gate.
+pub const NODES_SELECT: &str = "/api/v1/nodes/select";
+/// Changes the image of nodes and reboots them.
+pub const NODES_BOOT: &str = "/api/v1/nodes/boot";
+/// Reboots nodes.
+pub const NODES_REBOOT: &str = "/api/v1/nodes/reboot";
+/// Waits for nodes to be booted.
+pub const NODES_WAIT: &str = "/api/v1/nodes/wait";
+/// Takes free nodes: gives them the caller's clone of their default image.
+pub const NODES_ACQUIRE: &str = "/api/v1/nodes/acquire";
+/// Gives nodes back: they boot their default image.
+pub const NODES_RELEASE: &str = "/api/v1/nodes/release";
+/// One node. (Names of nodes cannot clash with the words above in these paths: those use POST, this GET and DELETE.)
+pub const NODE: &str = "/api/v1/nodes/{name}";
+/// Renames a node.
+pub const NODE_RENAME: &str = "/api/v1/nodes/{name}/rename";
+/// Boots of a node.
+pub const NODE_BOOTS: &str = "/api/v1/nodes/{name}/boots";
+/// What stands at a path of a node.
+pub const NODE_PATH: &str = "/api/v1/nodes/{name}/path";
+/// Files of a node, as tar streams.
+pub const NODE_FILES: &str = "/api/v1/nodes/{name}/files";
+/// Runs a program on a node.
+pub const NODE_EXEC: &str = "/api/v1/nodes/{name}/exec";
+/// Console of a virtual node.
+pub const NODE_CONSOLE: &str = "/api/v1/nodes/{name}/console";
+/// Devices.
+pub const DEVICES: &str = "/api/v1/devices";
+/// Pings a device (or node) from the server.
+pub const DEVICE_PING: &str = "/api/v1/devices/{name}/ping";
+/// Images.
+pub const IMAGES: &str = "/api/v1/images";
+/// Gives a caller without images the default images.
+pub const IMAGES_CLONE_DEFAULTS: &str = "/api/v1/images/clone-defaults";
+/// Log records.
+pub const LOGS_QUERY: &str = "/api/v1/logs/query";
+/// Number of log records.
+pub const LOGS_COUNT: &str = "/api/v1/logs/count";
+/// Checkpoints: listing and creation.
+pub const CHECKPOINTS: &str = "/api/v1/checkpoints";
+/// One checkpoint.
+pub const CHECKPOINT: &str = "/api/v1/checkpoints/{name}";
+
+/// Puts a name in a route: `fill(NODE_BOOTS, "n1")` is `/api/v1/nodes/n1/boots`.
+pub fn fill(route: &str, name: &str) -> String {
+    route.replacen("{name}", &encode(name), 1)
+}
+
+/// Percent-encodes everything but the unreserved characters of RFC 3986 section 2.3, for a path segment or a query
+/// value.
+pub fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_their_segment() {
+        assert_eq!(fill(NODE_BOOTS, "n1"), "/api/v1/nodes/n1/boots");
+        assert_eq!(fill(NODE, "../é?x"), "/api/v1/nodes/..%2F%C3%A9%3Fx");
+    }
+}
