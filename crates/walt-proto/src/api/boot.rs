@@ -67,27 +67,40 @@ pub struct BootStage {
     /// A fact worth showing: address given, file name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Why it failed, when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// Stages of a boot, in their usual order. Some boots have no such stage (a kernel holding its initrd), or meet one
-/// twice (DHCP by the firmware, by iPXE, by the kernel).
+/// several times (DHCP by the firmware, by iPXE, by the kernel; lines of the init).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// A user or the platform asked for this boot (creation, reboot).
+    Requested,
     /// From power on to the first packet.
     Firmware,
-    /// DHCP, first request to acknowledgement.
+    /// An address exchange, first request to acknowledgement.
     Dhcp,
-    /// Boot loader and its scripts (iPXE, `start.ipxe`).
+    /// A boot loader was fetched (iPXE).
     Loader,
-    /// Kernel.
+    /// A boot script was fetched (`start.ipxe`, `start.uboot`).
+    Script,
+    /// Another file below `/boot/<model>` was fetched.
+    File,
+    /// The kernel was fetched.
     Kernel,
-    /// Initial RAM disk.
+    /// The initial RAM disk was fetched.
     Initrd,
-    /// Root file system: the kernel runs and mounts it.
+    /// The root file system was mounted.
     Root,
-    /// From the root to the bootup notification: the injected init, then the image's own.
+    /// `/persist` was mounted.
+    Persist,
+    /// The injected init, then the image's own.
     Init,
+    /// The bootup was notified.
+    Booted,
     /// ssh answers.
     Ssh,
     /// A stage added after this client was made.
@@ -96,16 +109,21 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Short name for a table, at most 8 characters.
+    /// Short name for a table, at most 9 characters.
     pub const fn title(self) -> &'static str {
         match self {
+            Self::Requested => "requested",
             Self::Firmware => "firmware",
             Self::Dhcp => "dhcp",
             Self::Loader => "loader",
+            Self::Script => "script",
+            Self::File => "file",
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
             Self::Root => "root",
+            Self::Persist => "persist",
             Self::Init => "init",
+            Self::Booted => "booted",
             Self::Ssh => "ssh",
             Self::Other => "other",
         }

@@ -66,15 +66,7 @@ pub enum Ownership {
     Foreign,
 }
 
-/// Network mode of a device of walt-net.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum NetSetup {
-    /// walt-net only.
-    Lan,
-    /// walt-net, and out through the server.
-    Nat,
-}
+pub use walt_model::NetSetup;
 
 /// How far the current (or last) boot of a node came; the whole story is a [`BootReport`](super::boot::BootReport).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
