@@ -1,1 +1,28 @@
 //! OCI images on podman: catalogue, mounts, and the walt layer every image gets before it is served.
+//!
+//! * [`command`]: the one way to run a subprocess (argument vectors, deadline, stderr kept).
+//! * [`podman`]: podman on a store of our own, whatever the host's configuration.
+//! * [`catalogue`]: the WalT images of that store, in memory, refreshed when the store changes.
+//! * [`roots`]: an image as a directory to serve: its layers, a writable layer of ours above, the
+//!   walt layer in it. Survives a kill of the server.
+//! * [`layer`]: what is written into an image (a plan, and what carries it out).
+//! * [`inside`]: file operations that cannot leave a directory, whatever its symlinks say.
+
+pub mod catalogue;
+pub mod command;
+pub mod inside;
+pub mod keys;
+pub mod layer;
+pub mod layer_files;
+pub mod mounts;
+pub mod percent;
+pub mod podman;
+pub mod roots;
+
+pub use catalogue::{Catalogue, CatalogueError, ImageEntry, ImageId};
+
+pub use keys::PlatformKeys;
+pub use layer::{LayerReport, WaltLayer};
+pub use layer_files::LayerFile;
+pub use podman::{Podman, PodmanError, Store};
+pub use roots::{Root, RootError, RootId, Roots};
