@@ -19,11 +19,8 @@ extern "C" fn note_interruption(_signal: i32) {
 pub fn catch_interruptions() -> Result<()> {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
     // No SA_RESTART: a blocked read or wait returns at once.
-    let action = SigAction::new(
-        SigHandler::Handler(note_interruption),
-        SaFlags::empty(),
-        SigSet::empty(),
-    );
+    let action =
+        SigAction::new(SigHandler::Handler(note_interruption), SaFlags::empty(), SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         // SAFETY: the handler only stores to an atomic.
         unsafe { sigaction(signal, &action) }.context("cannot set a signal handler")?;
@@ -81,8 +78,7 @@ fn words(command: &Command) -> String {
 
 /// Runs a command whose output the person sees; fails if it fails.
 pub fn show(command: &mut Command) -> Result<()> {
-    let status =
-        command.status().with_context(|| format!("cannot start `{}`", words(command)))?;
+    let status = command.status().with_context(|| format!("cannot start `{}`", words(command)))?;
     go_on()?;
     if !status.success() {
         bail!("`{}` ended with {status}", words(command));
@@ -111,7 +107,6 @@ pub fn answer(command: &mut Command) -> Result<String> {
 
 /// Whether a program of this name is on PATH.
 pub fn is_there(name: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
-    })
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
 }

@@ -85,7 +85,10 @@ pub fn ensure(need: Need) -> Result<()> {
         let names: Vec<_> = missing.into_iter().collect();
         bail!("not root, and these Debian packages are missing: {}", names.join(" "));
     }
-    println!("Installing Debian packages: {}", missing.iter().copied().collect::<Vec<_>>().join(" "));
+    println!(
+        "Installing Debian packages: {}",
+        missing.iter().copied().collect::<Vec<_>>().join(" ")
+    );
     let (late, main): (Vec<&Package>, Vec<&Package>) = wanted(need)
         .filter(|package| missing.contains(package.name))
         .partition(|package| package.backports);

@@ -1,0 +1,218 @@
+//! `cargo xtask test`: everything that has to be true, on this machine, now.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::binaries::{Binaries, Profile};
+use crate::command::{self, answer, cargo, is_there, program, repository, show};
+use crate::debian::Need;
+use crate::platform::{Place, Platform};
+use crate::progress::{Step, seconds};
+use crate::{bench, checks, node_image, packages, platform};
+
+/// What to run.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Only the scenarios of `checks/` whose name contains this word, and nothing else.
+    #[arg(long)]
+    check: Option<String>,
+    /// Only the fast part: format, lints, unit and integration tests.
+    #[arg(long, conflicts_with = "check")]
+    fast: bool,
+}
+
+/// What was run, how long it took, and why it failed if it did.
+struct Report {
+    done: Vec<(String, Duration)>,
+    failed: Vec<(String, String)>,
+}
+
+impl Report {
+    fn run(&mut self, name: &str, test: impl FnOnce() -> Result<()>) -> Result<()> {
+        let step = Step::start(name);
+        let started = Instant::now();
+        match test() {
+            Ok(()) => {
+                self.done.push((name.to_owned(), started.elapsed()));
+                step.done("ok");
+            }
+            Err(error) => {
+                println!("\n ✘ {name} [{}]\n{error:#}\n", seconds(started.elapsed()));
+                self.failed.push((name.to_owned(), format!("{error:#}")));
+            }
+        }
+        command::go_on()
+    }
+}
+
+/// Entry point of `cargo xtask test`.
+pub fn run(options: Options) -> Result<()> {
+    command::catch_interruptions()?;
+    let started = Instant::now();
+    packages::ensure(Need::Test)?;
+    let mut report = Report { done: Vec::new(), failed: Vec::new() };
+    let outcome = run_all(&options, &mut report);
+    if let Err(error) = outcome {
+        report.failed.push(("test run".to_owned(), format!("{error:#}")));
+    }
+    summary(&mut report, started.elapsed())
+}
+
+fn run_all(options: &Options, report: &mut Report) -> Result<()> {
+    if options.check.is_none() {
+        static_checks(report)?;
+        unit_tests(report)?;
+    }
+    if options.fast {
+        return Ok(());
+    }
+    scenarios(options.check.as_deref(), report)
+}
+
+fn static_checks(report: &mut Report) -> Result<()> {
+    report.run("format", || show(&mut cargo(["fmt", "--all", "--check"])))?;
+    report.run("clippy", || {
+        answer(&mut cargo([
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+        .map(drop)
+    })?;
+    report.run("dependencies (cargo deny)", || {
+        tool("cargo-deny")?;
+        // Advisories need the network's database: `cargo deny check advisories` where there is one.
+        answer(&mut cargo(["deny", "--offline", "check", "bans", "licenses", "sources"])).map(drop)
+    })?;
+    report.run("shell scripts (shellcheck)", shell_scripts)?;
+    report.run("docs of the package list", || {
+        let path = repository().join("docs/debian-packages.md");
+        let written = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        if written != packages::markdown() {
+            bail!("docs/debian-packages.md is old: cargo xtask packages --markdown > docs/debian-packages.md");
+        }
+        Ok(())
+    })
+}
+
+fn shell_scripts() -> Result<()> {
+    let tracked = answer(&mut program("git", ["ls-files"]))?;
+    let scripts: Vec<PathBuf> =
+        tracked.lines().map(|name| repository().join(name)).filter(|path| is_shell(path)).collect();
+    answer(program("shellcheck", ["--external-sources", "--severity=warning"]).args(scripts))
+        .map(drop)
+}
+
+fn is_shell(path: &Path) -> bool {
+    let Ok(text) = fs::read(path) else { return false };
+    let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    first.starts_with(b"#!") && (first.ends_with(b"sh") || first.ends_with(b"bash"))
+}
+
+fn unit_tests(report: &mut Report) -> Result<()> {
+    let log = folder()?.join("nextest.log");
+    report.run("unit and integration tests (nextest)", || {
+        tool("cargo-nextest")?;
+        let mut run = cargo(["nextest", "run", "--workspace", "--no-fail-fast", "--color=never"]);
+        run.args(["--status-level=all", "--final-status-level=fail"]);
+        run.stdout(fs::File::create(&log)?).stderr(fs::File::options().append(true).open(&log)?);
+        show(&mut run).with_context(|| tail(&log))
+    })?;
+    report.done.extend(slowest_tests(&log));
+    report.run("doc tests", || {
+        answer(&mut cargo(["test", "--quiet", "--workspace", "--doc"])).map(drop)
+    })
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(80)..].join("\n")
+}
+
+/// Every test that passed, with its time, from lines such as `PASS [   0.004s] crate test::name`.
+fn slowest_tests(log: &Path) -> Vec<(String, Duration)> {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let (time, name) = line.trim().strip_prefix("PASS [")?.split_once("s]")?;
+            let time = Duration::try_from_secs_f64(time.trim().parse().ok()?).ok()?;
+            Some((name.trim().to_owned(), time))
+        })
+        .collect()
+}
+
+/// A cargo subcommand from crates.io, installed when it is not there.
+fn tool(name: &str) -> Result<()> {
+    if is_there(name) {
+        return Ok(());
+    }
+    println!("installing {name} from crates.io (some minutes, once)");
+    show(&mut cargo(["install", "--locked", "--quiet", name]))
+}
+
+fn folder() -> Result<PathBuf> {
+    let folder = repository().join("target/walt-test");
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+fn scenarios(word: Option<&str>, report: &mut Report) -> Result<()> {
+    let wanted: Vec<_> = checks::all()?
+        .into_iter()
+        .filter(|check| word.is_none_or(|word| check.name.contains(word)))
+        .collect();
+    if wanted.is_empty() {
+        bail!("no check has `{}` in its name", word.unwrap_or_default());
+    }
+    let binaries = Binaries::build(Profile::Dev)?;
+    let mut place = Place::named("test");
+    place.state = PathBuf::from("/var/tmp/walt-test");
+    let mut running = None;
+    report.run("platform for the checks", || {
+        let mut platform = Platform::prepare(place, binaries)?;
+        node_image::ensure(&platform.place)?;
+        platform::install_loaders(&platform.place)?;
+        platform.start_server()?;
+        running = Some(platform);
+        Ok(())
+    })?;
+    let Some(platform) = running else { return Ok(()) };
+    for check in &wanted {
+        let log = folder()?.join(format!("{}.log", check.name.replace([' ', '='], "-")));
+        report.run(&format!("check: {}", check.name), || {
+            checks::run(check, &platform, &log).map(drop)
+        })?;
+    }
+    if word.is_none() {
+        report.run("bench, short", || bench::short(&platform))?;
+    }
+    report.run("the platform leaves nothing", || {
+        let place = platform.place.clone();
+        platform.end()?;
+        let left = place.leftovers()?;
+        if left.is_empty() { Ok(()) } else { bail!("left behind: {}", left.join(", ")) }
+    })
+}
+
+fn summary(report: &mut Report, total: Duration) -> Result<()> {
+    report.done.sort_by_key(|(_, duration)| std::cmp::Reverse(*duration));
+    println!("\nSlowest:");
+    for (name, duration) in report.done.iter().take(12) {
+        println!("  {:>8}  {name}", seconds(*duration));
+    }
+    println!("Total: {}", seconds(total));
+    for (name, why) in &report.failed {
+        println!("FAILED: {name}: {}", why.lines().next().unwrap_or_default());
+    }
+    println!("\n{} passed, {} failed", report.done.len(), report.failed.len());
+    if report.failed.is_empty() { Ok(()) } else { bail!("{} failed", report.failed.len()) }
+}
