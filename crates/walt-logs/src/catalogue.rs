@@ -1,0 +1,96 @@
+//! The issuers and streams, in memory: written by the writer thread after each commit, read by all readers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use walt_model::Mac;
+
+use crate::error::LogError;
+use crate::query::Filter;
+use crate::record::{StreamMode, StreamName};
+
+/// Row of `logstreams`; never used again once deleted.
+pub(crate) type StreamId = i64;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Stream {
+    pub issuer: Mac,
+    pub name: StreamName,
+    pub mode: StreamMode,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Catalogue {
+    names: HashMap<Mac, Arc<str>>,
+    streams: HashMap<StreamId, Stream>,
+    ids: HashMap<Mac, HashMap<StreamName, StreamId>>,
+}
+
+impl Catalogue {
+    pub fn load(conn: &Connection) -> Result<Self, LogError> {
+        let mut catalogue = Self::default();
+        let mut issuers = conn.prepare("SELECT mac, name FROM issuers")?;
+        let mut rows = issuers.query([])?;
+        while let Some(row) = rows.next()? {
+            match row.get_ref(0)?.as_str().unwrap_or_default().parse::<Mac>() {
+                Ok(mac) => catalogue.name(mac, row.get::<_, String>(1)?.into()),
+                Err(error) => tracing::warn!("log database: issuer left out: {error}"),
+            }
+        }
+        let mut streams = conn.prepare(
+            "SELECT id, issuer_mac, name, mode FROM logstreams WHERE issuer_mac NOT NULL",
+        )?;
+        let mut rows = streams.query([])?;
+        while let Some(row) = rows.next()? {
+            if let Ok(issuer) = row.get_ref(1)?.as_str().unwrap_or_default().parse::<Mac>() {
+                let name = StreamName::trusted(&row.get::<_, String>(2)?);
+                let mode = StreamMode::parse(&row.get::<_, String>(3)?);
+                catalogue.add(row.get(0)?, Stream { issuer, name, mode });
+            }
+        }
+        Ok(catalogue)
+    }
+
+    pub fn name(&mut self, issuer: Mac, name: Arc<str>) {
+        self.names.insert(issuer, name);
+    }
+
+    pub fn add(&mut self, id: StreamId, stream: Stream) {
+        self.ids.entry(stream.issuer).or_default().insert(stream.name.clone(), id);
+        self.streams.insert(id, stream);
+    }
+
+    pub fn remove(&mut self, issuer: Mac) {
+        self.names.remove(&issuer);
+        for id in self.ids.remove(&issuer).unwrap_or_default().into_values() {
+            self.streams.remove(&id);
+        }
+    }
+
+    pub fn knows(&self, issuer: Mac) -> bool {
+        self.names.contains_key(&issuer)
+    }
+
+    pub fn id(&self, issuer: Mac, name: &StreamName) -> Option<StreamId> {
+        self.ids.get(&issuer)?.get(name).copied()
+    }
+
+    /// A stream and the present name of its issuer.
+    pub fn stream(&self, id: StreamId) -> Option<(&Stream, &Arc<str>)> {
+        let stream = self.streams.get(&id)?;
+        Some((stream, self.names.get(&stream.issuer)?))
+    }
+
+    /// The streams a filter accepts, sorted.
+    pub fn matching(&self, filter: &Filter) -> Vec<StreamId> {
+        let mut ids: Vec<StreamId> = self
+            .streams
+            .iter()
+            .filter(|(_, s)| filter.wants_stream(s.issuer, s.name.as_str(), s.mode))
+            .map(|(id, _)| *id)
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+}

@@ -1,0 +1,69 @@
+//! The way in.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use walt_model::Mac;
+
+use crate::record::{LogRecord, StreamName};
+use crate::writer::Job;
+
+/// Bytes one queued record costs beside its text.
+const RECORD_OVERHEAD: usize = 160;
+
+/// Records refused so far and not yet said, by stream.
+pub(crate) type Lost = HashMap<(Mac, StreamName), u64>;
+
+/// The queue in front of the writer is full (or the store is stopped).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the log queue is full: one record was not kept")]
+pub struct Refused;
+
+/// Where records are given to the store. Cheap to clone.
+///
+/// The queue is bounded in bytes ([`crate::Options::queue_bytes`]). What to do when it is full is the choice of
+/// the caller: [`push`](Self::push) never waits (datagrams, captured output) and [`push_wait`](Self::push_wait)
+/// waits for room (connections: their sender is slowed down).
+#[derive(Clone)]
+pub struct LogSink {
+    pub(crate) jobs: Sender<Job>,
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) lost: Arc<Mutex<Lost>>,
+}
+
+impl LogSink {
+    /// Queue a record without waiting.
+    ///
+    /// # Errors
+    /// [`Refused`] when there is no room. The record is then counted, and the stream gets a line saying how many
+    /// were lost as soon as there is room again.
+    pub fn push(&self, record: LogRecord) -> Result<(), Refused> {
+        let cost = cost(&record);
+        match self.room.try_acquire_many(cost) {
+            Ok(permit) => permit.forget(),
+            Err(_) => {
+                *self.lost.lock().entry((record.issuer, record.stream)).or_default() += 1;
+                return Err(Refused);
+            }
+        }
+        self.jobs.send(Job::Record(record, cost)).map_err(|_| Refused)
+    }
+
+    /// Queue a record, waiting for room.
+    ///
+    /// # Errors
+    /// [`Refused`] only when the store is stopped.
+    pub async fn push_wait(&self, record: LogRecord) -> Result<(), Refused> {
+        let cost = cost(&record);
+        self.room.acquire_many(cost).await.map_err(|_| Refused)?.forget();
+        self.jobs.send(Job::Record(record, cost)).map_err(|_| Refused)
+    }
+}
+
+fn cost(record: &LogRecord) -> u32 {
+    // A text is at most MAX_LINE_BYTES and a short note long.
+    (record.text().len() + RECORD_OVERHEAD) as u32
+}

@@ -1,0 +1,350 @@
+//! The one thread that numbers and writes records, in groups.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use tokio::sync::{Semaphore, oneshot, watch};
+use walt_model::Mac;
+
+use crate::catalogue::{Stream, StreamId};
+use crate::error::LogError;
+use crate::record::{LogRecord, StreamName, Timestamp};
+use crate::ring::Committed;
+use crate::sink::Lost;
+use crate::store::Shared;
+
+/// An answer given once what was asked is committed.
+pub(crate) type Answer = oneshot::Sender<Result<(), LogError>>;
+/// A small change made in the next commit.
+pub(crate) type Change = Box<dyn FnOnce(&Connection) -> Result<(), LogError> + Send>;
+
+/// Something for the writer to do, in the order of arrival.
+pub(crate) enum Job {
+    /// A record and what it takes of the queue's room.
+    Record(LogRecord, u32),
+    Flush(Answer),
+    Name(Mac, Arc<str>, Answer),
+    Remove(Mac, Answer),
+    Change(Change, Answer),
+    Stop(Answer),
+}
+
+/// Wait between two attempts to write a group that could not be written.
+const RETRY: Duration = Duration::from_millis(500);
+/// Lines of removed devices deleted between two groups.
+const DELETE_STEP: usize = 5_000;
+
+pub(crate) struct Writer {
+    pub conn: Connection,
+    pub jobs: Receiver<Job>,
+    pub shared: Arc<Shared>,
+    pub committed: watch::Sender<u64>,
+    pub room: Arc<Semaphore>,
+    pub lost: Arc<Mutex<Lost>>,
+    pub group_lines: usize,
+    pub linger: Duration,
+    /// Streams of removed devices whose lines are still to delete.
+    pub doomed: Vec<StreamId>,
+    pub last_seq: u64,
+}
+
+/// What a group changes in memory once it is committed.
+#[derive(Default)]
+struct Effects {
+    records: Vec<Committed>,
+    changes: Vec<CatalogueChange>,
+    /// Streams made by this group.
+    made: HashMap<(Mac, StreamName), StreamId>,
+    /// Issuers named (true) or removed (false) by this group.
+    issuers: HashMap<Mac, bool>,
+    doomed: Vec<StreamId>,
+    unknown: u64,
+    last_seq: u64,
+}
+
+enum CatalogueChange {
+    Name(Mac, Arc<str>),
+    Add(StreamId, Stream),
+    Remove(Mac),
+}
+
+impl Writer {
+    /// Work until told to stop, or until every sender is gone.
+    pub fn run(mut self) {
+        loop {
+            let Some(first) = self.next_job() else { break };
+            let (group, stop) = self.gather(first);
+            self.write_stubbornly(group);
+            if let Some(answer) = stop {
+                self.room.close();
+                let _ = self.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+                let _ = answer.send(Ok(()));
+                break;
+            }
+        }
+        self.room.close();
+    }
+
+    /// The next job; lines of removed devices are deleted while there is none.
+    fn next_job(&mut self) -> Option<Job> {
+        loop {
+            if self.doomed.is_empty() {
+                return self.jobs.recv().ok();
+            }
+            match self.jobs.recv_timeout(Duration::from_millis(1)) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.delete_some(),
+            }
+        }
+    }
+
+    /// The jobs that will share one commit: those that come within `linger` of the first, up to
+    /// `group_lines`. A job somebody waits for ends the group.
+    fn gather(&mut self, first: Job) -> (Vec<Job>, Option<Answer>) {
+        let deadline = Instant::now() + self.linger;
+        let mut group = Vec::new();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            let urgent = match job {
+                Job::Stop(answer) => return (group, Some(answer)),
+                Job::Record(..) => false,
+                _ => true,
+            };
+            group.push(job);
+            next = if group.len() >= self.group_lines {
+                None
+            } else if urgent {
+                self.jobs.try_recv().ok()
+            } else {
+                self.jobs.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
+            };
+        }
+        (group, None)
+    }
+
+    /// Write a group; when that fails, say so and try again until it works: the queue's bound and the
+    /// answers given to `flush` carry the trouble to the callers.
+    fn write_stubbornly(&mut self, mut group: Vec<Job>) {
+        let cost: usize = group
+            .iter()
+            .map(|job| if let Job::Record(_, cost) = job { *cost as usize } else { 0 })
+            .sum();
+        let lost = std::mem::take(&mut *self.lost.lock());
+        let mut failures = 0u32;
+        loop {
+            match self.write(&mut group, &lost) {
+                Ok(()) => break,
+                Err(error) => {
+                    if failures.is_multiple_of(20) {
+                        tracing::error!(
+                            "{} log records could not be written, trying again: {error}",
+                            group.len()
+                        );
+                    }
+                    failures += 1;
+                    for job in &mut group {
+                        if let Job::Flush(answer) = job {
+                            let told = std::mem::replace(answer, oneshot::channel().0);
+                            let _ = told.send(Err(LogError::NotWritten(error.to_string())));
+                        }
+                    }
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+        self.room.add_permits(cost);
+    }
+
+    /// One attempt. Jobs that answer are taken out of the group only once the commit is done.
+    fn write(&mut self, group: &mut Vec<Job>, lost: &Lost) -> Result<(), LogError> {
+        let mut effects = Effects { last_seq: self.last_seq, ..Effects::default() };
+        let mut refused: HashMap<usize, LogError> = HashMap::new();
+        let tx = self.conn.transaction()?;
+        for ((issuer, stream), count) in lost {
+            let text = format!("<{count} lines lost: the log queue was full>");
+            let note = LogRecord::line(*issuer, stream.clone(), Timestamp::now(), text);
+            insert(&tx, &self.shared, &mut effects, &note)?;
+        }
+        for (index, job) in group.iter_mut().enumerate() {
+            match job {
+                Job::Record(record, _) => insert(&tx, &self.shared, &mut effects, record)?,
+                Job::Name(mac, name, _) => {
+                    tx.prepare_cached(
+                        "INSERT INTO issuers(mac, name) VALUES (?1, ?2)
+                         ON CONFLICT (mac) DO UPDATE SET name = excluded.name",
+                    )?
+                    .execute(params![mac.to_string(), &**name])?;
+                    effects.issuers.insert(*mac, true);
+                    effects.changes.push(CatalogueChange::Name(*mac, name.clone()));
+                }
+                Job::Remove(mac, _) => remove(&tx, &mut effects, *mac)?,
+                Job::Change(change, _) => {
+                    // Run once only: a failed attempt of the group is answered by its error.
+                    let change = std::mem::replace(
+                        change,
+                        Box::new(|_| Err(LogError::NotWritten("an earlier attempt failed".into()))),
+                    );
+                    if let Err(error) = change(&tx) {
+                        refused.insert(index, error);
+                    }
+                }
+                Job::Flush(_) | Job::Stop(_) => {}
+            }
+        }
+        tx.commit()?;
+        self.publish(effects);
+        for (index, job) in group.drain(..).enumerate() {
+            let result = refused.remove(&index).map_or(Ok(()), Err);
+            match job {
+                Job::Record(..) => {}
+                Job::Flush(answer)
+                | Job::Name(_, _, answer)
+                | Job::Remove(_, answer)
+                | Job::Change(_, answer)
+                | Job::Stop(answer) => {
+                    let _ = answer.send(result);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, effects: Effects) {
+        self.last_seq = effects.last_seq;
+        self.doomed.extend(effects.doomed);
+        if !effects.changes.is_empty() {
+            let mut catalogue = self.shared.catalogue.write();
+            for change in effects.changes {
+                match change {
+                    CatalogueChange::Name(mac, name) => catalogue.name(mac, name),
+                    CatalogueChange::Add(id, stream) => catalogue.add(id, stream),
+                    CatalogueChange::Remove(mac) => catalogue.remove(mac),
+                }
+            }
+        }
+        if effects.unknown > 0 {
+            self.shared.count_unknown(effects.unknown);
+        }
+        if !effects.records.is_empty() {
+            self.shared.count_written(effects.records.len() as u64);
+            self.shared.ring.write().extend(effects.records);
+            self.committed.send_replace(self.last_seq);
+        }
+    }
+
+    fn delete_some(&mut self) {
+        let Some(&stream) = self.doomed.last() else { return };
+        let step = || -> Result<bool, rusqlite::Error> {
+            let deleted = self
+                .conn
+                .prepare_cached(
+                    "DELETE FROM logs WHERE seq IN (SELECT seq FROM logs WHERE stream_id = ?1 LIMIT ?2)",
+                )?
+                .execute(params![stream, DELETE_STEP as i64])?;
+            if deleted == 0 {
+                self.conn.execute("DELETE FROM logstreams WHERE id = ?1", [stream])?;
+            }
+            Ok(deleted == 0)
+        };
+        match step() {
+            Ok(false) => {}
+            Ok(true) => {
+                self.doomed.pop();
+            }
+            Err(error) => {
+                tracing::warn!(
+                    "deleting log lines of a removed device: {error} (left for the next start)"
+                );
+                self.doomed.clear();
+            }
+        }
+    }
+}
+
+/// Write one record in the transaction of its group.
+fn insert(
+    tx: &Transaction<'_>,
+    shared: &Shared,
+    effects: &mut Effects,
+    record: &LogRecord,
+) -> Result<(), LogError> {
+    let known = effects.issuers.get(&record.issuer).copied();
+    if !known.unwrap_or_else(|| shared.catalogue.read().knows(record.issuer)) {
+        effects.unknown += 1;
+        return Ok(());
+    }
+    // A stream of the catalogue belongs to the issuer only if this group did not remove that issuer.
+    let removed_here = known.is_some();
+    let made = effects.made.get(&(record.issuer, record.stream.clone())).copied();
+    let existing = if removed_here && made.is_none() {
+        find(tx, record)?
+    } else {
+        made.or_else(|| shared.catalogue.read().id(record.issuer, &record.stream))
+    };
+    let stream = match existing {
+        Some(id) => id,
+        None => {
+            tx.prepare_cached(
+                "INSERT INTO logstreams(issuer_mac, name, mode) VALUES (?1, ?2, ?3)",
+            )?
+            .execute(params![
+                record.issuer.to_string(),
+                record.stream.as_str(),
+                record.mode.as_str()
+            ])?;
+            let id = tx.last_insert_rowid();
+            let stream =
+                Stream { issuer: record.issuer, name: record.stream.clone(), mode: record.mode };
+            effects.changes.push(CatalogueChange::Add(id, stream));
+            id
+        }
+    };
+    if made.is_none() {
+        effects.made.insert((record.issuer, record.stream.clone()), stream);
+    }
+    let seq = effects.last_seq + 1;
+    tx.prepare_cached("INSERT INTO logs(seq, stream_id, timestamp, line) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![seq as i64, stream, record.timestamp.0, record.text()])?;
+    effects.last_seq = seq;
+    effects.records.push(Committed {
+        seq,
+        stream,
+        timestamp: record.timestamp,
+        line: record.text().into(),
+    });
+    Ok(())
+}
+
+fn find(tx: &Transaction<'_>, record: &LogRecord) -> Result<Option<StreamId>, LogError> {
+    Ok(tx
+        .prepare_cached("SELECT id FROM logstreams WHERE issuer_mac = ?1 AND name = ?2")?
+        .query_row(params![record.issuer.to_string(), record.stream.as_str()], |row| row.get(0))
+        .optional()?)
+}
+
+/// Make everything of an issuer invisible; its lines are deleted later, little by little.
+fn remove(tx: &Transaction<'_>, effects: &mut Effects, issuer: Mac) -> Result<(), LogError> {
+    let mac = issuer.to_string();
+    let ids: Vec<StreamId> = tx
+        .prepare("SELECT id FROM logstreams WHERE issuer_mac = ?1")?
+        .query_map([&mac], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    tx.execute("UPDATE logstreams SET issuer_mac = NULL WHERE issuer_mac = ?1", [&mac])?;
+    tx.execute("DELETE FROM issuers WHERE mac = ?1", [&mac])?;
+    // Numbers are never used again, even if the highest ones are deleted.
+    tx.execute(
+        "INSERT INTO counters(name, value) VALUES ('last_seq', ?1)
+         ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+        [effects.last_seq as i64],
+    )?;
+    effects.made.retain(|(mac, _), _| *mac != issuer);
+    effects.issuers.insert(issuer, false);
+    effects.doomed.extend(ids);
+    effects.changes.push(CatalogueChange::Remove(issuer));
+    Ok(())
+}
