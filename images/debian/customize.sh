@@ -1,0 +1,42 @@
+#!/bin/sh
+# Makes a node image of a fresh Debian tree. Called by build.sh, with the tree as only argument.
+set -eu
+
+root="$1"
+here=$(dirname "$(readlink -f "$0")")
+# shellcheck source=recipe.conf
+. "$here/recipe.conf"
+export SOURCE_DATE_EPOCH
+
+# -- our files ------------------------------------------------------------------------------------------
+(cd "$here/files" && find . -type f) | while read -r file; do
+    mode=644
+    case "$file" in
+        ./usr/sbin/* | ./etc/kernel/postinst.d/* | */initrd-init) mode=755 ;;
+    esac
+    install -D -m "$mode" "$here/files/$file" "$root/$file"
+done
+echo "$INITRD_MODULES" | tr -s ' \n' '\n\n' | sed '/^$/d' >"$root/usr/lib/walt/initrd-modules"
+chroot "$root" /usr/sbin/walt-update-boot
+rm -f "$root/vmlinuz" "$root/vmlinuz.old" "$root/initrd.img" "$root/initrd.img.old"
+
+# -- what a node does not need: its root is in memory and its life is short -------------------------------
+for unit in $MASKED_UNITS; do
+    ln -sfn /dev/null "$root/etc/systemd/system/$unit"
+done
+rm -f "$root/etc/systemd/system/multi-user.target.wants/remote-fs.target"
+: >"$root/etc/fstab"
+
+# -- what the server writes, or each node for itself -------------------------------------------------------
+rm -f "$root"/etc/ssh/ssh_host_*
+: >"$root/etc/machine-id"
+rm -f "$root/var/lib/dbus/machine-id" "$root/etc/hostname"
+: >"$root/etc/resolv.conf"
+
+# -- traces of the installation ------------------------------------------------------------------------------
+rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/cache/ldconfig/aux-cache \
+    "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old "$root"/var/log/* "$root"/var/lib/systemd/catalog/* \
+    "$root"/etc/*- "$root"/run/* "$root"/tmp/*
+mkdir -p "$root/var/lib/apt/lists/partial" "$root/var/cache/apt/archives/partial" "$root/var/log/journal" \
+    "$root/persist" "$root/var/lib/walt"
+rmdir "$root/var/log/journal"
