@@ -1,0 +1,108 @@
+//! The ports that nodes talk to, and the one they listen on.
+//!
+//! | port | what |
+//! | --- | --- |
+//! | TCP 12347 | log lines, bootup notification, boot files |
+//! | TCP 12345 | clock, registration, LLDP reports |
+//! | UDP 12342 | kernel messages |
+//! | TCP 10809 | swap space over NBD |
+//! | TCP 12346 on the node | [`net_service`]: reboot, blink |
+//!
+//! Everything here comes from the network: sizes, times and connection counts are bounded, a panic in
+//! one connection ends that connection only, and what is dropped is told in one rate-limited line.
+
+mod hub;
+mod listener;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use tokio::net::{TcpListener, UdpSocket};
+
+pub use hub::{BootFileOf, Caller, DeviceInfo, NodeHub, NodeInfo, NodeLine, Registration};
+
+/// Where the node ports listen.
+#[derive(Clone, Debug)]
+pub struct PortsConfig {
+    /// Address of the server on the platform network.
+    pub address: Ipv4Addr,
+    /// TCP port of streams; 0 takes a free one.
+    pub streams: u16,
+    /// TCP port of calls.
+    pub rpc: u16,
+    /// UDP port of kernel messages.
+    pub netconsole: u16,
+    /// TCP port of swap space.
+    pub swap: u16,
+    /// Where swap files are made; they have no name and disappear with their connection.
+    pub swap_dir: PathBuf,
+    /// Largest swap space a node gets, in GiB.
+    pub swap_limit_gib: u64,
+    /// Most connections for swap space at a time.
+    pub swap_connections: usize,
+}
+
+impl PortsConfig {
+    /// The usual ports at this address, swap files of at most 64 GiB (sparse) in `swap_dir`.
+    pub fn new(address: Ipv4Addr, swap_dir: PathBuf) -> Self {
+        Self {
+            address,
+            streams: 12347,
+            rpc: 12345,
+            netconsole: 12342,
+            swap: 10809,
+            swap_dir,
+            swap_limit_gib: 64,
+            swap_connections: 256,
+        }
+    }
+}
+
+/// A node port that could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {what} {address}: {error}; is another walt-server running?")]
+pub struct PortsError {
+    what: &'static str,
+    address: SocketAddr,
+    error: io::Error,
+}
+
+/// The node ports, open but not served yet.
+#[derive(Debug)]
+pub struct Ports {
+    config: PortsConfig,
+    streams: TcpListener,
+    rpc: TcpListener,
+    netconsole: UdpSocket,
+    swap: TcpListener,
+}
+
+impl Ports {
+    /// Opens all ports. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The first port that cannot be opened.
+    pub fn bind(config: PortsConfig) -> Result<Self, PortsError> {
+        let at = |port| SocketAddr::new(IpAddr::V4(config.address), port);
+        let tcp = |port| {
+            listener::tcp(at(port)).map_err(|error| PortsError {
+                what: "TCP",
+                address: at(port),
+                error,
+            })
+        };
+        let netconsole = listener::udp(at(config.netconsole)).map_err(|error| PortsError {
+            what: "UDP",
+            address: at(config.netconsole),
+            error,
+        })?;
+        Ok(Self {
+            streams: tcp(config.streams)?,
+            rpc: tcp(config.rpc)?,
+            netconsole,
+            swap: tcp(config.swap)?,
+            config,
+        })
+    }
+}
