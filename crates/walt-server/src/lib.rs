@@ -2,5 +2,7 @@
 
 pub mod boot;
 pub mod node_access;
+pub mod ports;
+pub mod presence;
 pub mod registry;
 pub mod tasks;

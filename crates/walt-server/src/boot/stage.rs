@@ -87,8 +87,11 @@ pub enum Outcome {
 pub struct Stage {
     /// What it is.
     pub kind: StageKind,
-    /// What it is about: a path with its protocol, an address, a line.
+    /// What it is about: a path, an address, a line.
     pub detail: String,
+    /// The protocol, for files: `tftp` or `http`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// When it was first observed.
     pub start_ms: u64,
     /// When it ended, if it did. Equal to `start_ms` for what has no duration.
@@ -105,6 +108,7 @@ impl Stage {
         Self {
             kind,
             detail: detail.into(),
+            via: None,
             start_ms: at_ms,
             end_ms: Some(at_ms),
             bytes: None,
@@ -117,6 +121,7 @@ impl Stage {
         Self {
             kind,
             detail: detail.into(),
+            via: None,
             start_ms: at_ms,
             end_ms: None,
             bytes: None,
@@ -131,10 +136,7 @@ impl Stage {
         at_ms: u64,
         why: impl Into<String>,
     ) -> Self {
-        Self {
-            outcome: Outcome::Failed(why.into()),
-            ..Self::instant(kind, detail, at_ms)
-        }
+        Self { outcome: Outcome::Failed(why.into()), ..Self::instant(kind, detail, at_ms) }
     }
 
     /// When it was last seen to go on.

@@ -105,11 +105,7 @@ impl Boot {
             .stages
             .iter()
             .any(|stage| stage.kind >= StageKind::Kernel && stage.outcome == Outcome::Done);
-        if past_loaders {
-            Loader::System
-        } else {
-            self.reached.unwrap_or(Loader::Firmware)
-        }
+        if past_loaders { Loader::System } else { self.reached.unwrap_or(Loader::Firmware) }
     }
 
     /// A client asked for an address.
@@ -153,10 +149,7 @@ impl Boot {
                         && stage.outcome == outcome
                 });
                 if !said {
-                    self.push(Stage {
-                        outcome,
-                        ..Stage::instant(StageKind::Dhcp, detail, at_ms)
-                    });
+                    self.push(Stage { outcome, ..Stage::instant(StageKind::Dhcp, detail, at_ms) });
                 }
             }
         }
@@ -164,11 +157,10 @@ impl Boot {
 
     /// A file transfer began.
     pub fn file_begun(&mut self, path: &str, via: &str, at_ms: u64) {
-        self.push(Stage::begun(
-            StageKind::of_file(path),
-            format!("{path} ({via})"),
-            at_ms,
-        ));
+        self.push(Stage {
+            via: Some(via.to_owned()),
+            ..Stage::begun(StageKind::of_file(path), path, at_ms)
+        });
     }
 
     /// A file transfer ended, after `bytes`; `failure` says why it was refused or cut.
@@ -181,13 +173,15 @@ impl Boot {
         failure: Option<&str>,
     ) {
         let kind = StageKind::of_file(path);
-        let detail = format!("{path} ({via})");
         let outcome = match failure {
             None => Outcome::Done,
             Some(why) => Outcome::Failed(why.to_owned()),
         };
         let open = self.stages.iter_mut().rev().find(|stage| {
-            stage.kind == kind && stage.outcome == Outcome::Running && stage.detail == detail
+            stage.kind == kind
+                && stage.outcome == Outcome::Running
+                && stage.detail == path
+                && stage.via.as_deref() == Some(via)
         });
         match open {
             Some(stage) => {
@@ -198,7 +192,8 @@ impl Boot {
             None => self.push(Stage {
                 outcome,
                 bytes,
-                ..Stage::instant(kind, detail, at_ms)
+                via: Some(via.to_owned()),
+                ..Stage::instant(kind, path, at_ms)
             }),
         }
     }
@@ -211,10 +206,7 @@ impl Boot {
             StageKind::Root | StageKind::Persist | StageKind::Booted | StageKind::Ssh
         );
         let known = once
-            && self
-                .stages
-                .iter()
-                .any(|old| old.kind == stage.kind && old.outcome == stage.outcome);
+            && self.stages.iter().any(|old| old.kind == stage.kind && old.outcome == stage.outcome);
         if !known {
             self.push(stage);
         }
@@ -222,11 +214,7 @@ impl Boot {
 
     /// The node is up.
     pub fn up(&mut self, at_ms: u64) {
-        self.note(Stage::instant(
-            StageKind::Booted,
-            "bootup notification",
-            at_ms,
-        ));
+        self.note(Stage::instant(StageKind::Booted, "bootup notification", at_ms));
         self.end = Some(End::Up(at_ms));
     }
 
@@ -239,11 +227,7 @@ impl Boot {
 
     /// When something was last observed.
     pub fn last_ms(&self) -> u64 {
-        self.stages
-            .iter()
-            .map(Stage::last_ms)
-            .max()
-            .unwrap_or(self.start_ms)
+        self.stages.iter().map(Stage::last_ms).max().unwrap_or(self.start_ms)
     }
 
     fn reach(&mut self, loader: Loader) {
@@ -279,10 +263,7 @@ mod tests {
     fn one_boot_has_one_dhcp_stage_per_loader() {
         let boot = bios_boot();
         let kinds: Vec<_> = boot.stages.iter().map(|stage| stage.kind).collect();
-        assert_eq!(
-            kinds,
-            [StageKind::Dhcp, StageKind::Script, StageKind::Kernel]
-        );
+        assert_eq!(kinds, [StageKind::Dhcp, StageKind::Script, StageKind::Kernel]);
         assert_eq!(boot.stages[0].start_ms, 2_000);
         assert_eq!(boot.stages[0].end_ms, Some(5_000));
         assert_eq!(boot.stages[2].bytes, Some(14_000_000));
