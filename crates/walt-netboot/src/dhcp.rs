@@ -1,5 +1,8 @@
 //! DHCP for IPv4 (RFC 2131), authoritative on one network.
 
+pub mod answer;
+mod frame;
+pub mod parse;
 mod server;
 
 use std::net::Ipv4Addr;
