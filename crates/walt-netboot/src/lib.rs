@@ -20,6 +20,7 @@
 pub mod dhcp;
 pub mod dns;
 mod error;
+mod files;
 pub mod http;
 pub mod policy;
 mod quiet;
@@ -28,3 +29,4 @@ mod socket;
 pub mod tftp;
 
 pub use error::NetbootError;
+pub use files::BadPath;

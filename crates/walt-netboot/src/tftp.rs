@@ -1,9 +1,14 @@
 //! TFTP, read only (RFC 1350, options of RFC 2347, 2348, 2349 and 7440).
 
+mod flow;
+mod path;
+mod request;
 mod server;
+mod transfer;
 
 use std::net::Ipv4Addr;
 
+pub use path::map_path;
 pub use server::TftpServer;
 
 /// Where the TFTP service listens, and its bounds.

@@ -86,6 +86,15 @@ pub enum BootEvent {
         /// Why.
         reason: String,
     },
+    /// The client only asked for the size of a file (TFTP `tsize` then stop, as BIOS PXE ROMs do; HTTP HEAD).
+    FileSized {
+        /// Protocol.
+        via: Via,
+        /// Path as mapped.
+        path: String,
+        /// Its size in bytes.
+        size: u64,
+    },
     /// A file that is not there was asked for (often normal: boot loaders try several names).
     FileMissing {
         /// Protocol.
