@@ -441,7 +441,14 @@ struct RootFs {
 pub(crate) struct GraphDriver {
     pub(crate) name: String,
     #[serde(default)]
-    pub(crate) data: BTreeMap<String, String>,
+    data: Option<BTreeMap<String, String>>,
+}
+
+impl GraphDriver {
+    /// A value the driver gives about the image, e.g. `UpperDir`.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        self.data.as_ref()?.get(name).map(String::as_str)
+    }
 }
 
 impl Inspected {

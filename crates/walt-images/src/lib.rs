@@ -10,6 +10,8 @@
 
 pub mod catalogue;
 pub mod command;
+pub mod features;
+pub mod inject;
 pub mod inside;
 pub mod keys;
 pub mod layer;
@@ -21,6 +23,7 @@ pub mod roots;
 
 pub use catalogue::{Catalogue, CatalogueError, ImageEntry, ImageId};
 
+pub use inside::Inside;
 pub use keys::PlatformKeys;
 pub use layer::{LayerReport, WaltLayer};
 pub use layer_files::LayerFile;
