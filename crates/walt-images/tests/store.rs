@@ -1,0 +1,381 @@
+//! Catalogue and roots on a real podman, with a store of their own and a tiny busybox image.
+//!
+//! Needs root, podman and busybox-static; without them the tests say so and pass.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use walt_images::command::Command;
+use walt_images::{
+    Catalogue, ImageId, PlatformKeys, Podman, RootError, Roots, Store, WaltLayer, mounts,
+};
+
+const MODELS: &str = "LABEL walt.node.models=pc-x86-64,qemu";
+
+/// A platform's directories; nothing of it is left when it goes.
+struct Platform {
+    dir: Option<tempfile::TempDir>,
+}
+
+impl Platform {
+    fn new() -> Option<Self> {
+        let usable = rustix::process::geteuid().is_root()
+            && ["/usr/bin/podman", "/bin/busybox"].iter().all(|path| Path::new(path).exists());
+        if !usable {
+            eprintln!("skipped: needs root, podman and busybox-static");
+            return None;
+        }
+        Some(Self { dir: Some(tempfile::tempdir().unwrap()) })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.as_ref().unwrap().path().join(name)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    async fn podman(&self) -> Podman {
+        let store = Store::At { root: self.path("store"), runroot: self.path("run/store") };
+        Podman::open(store, &self.path("run"), CancellationToken::new()).await.unwrap()
+    }
+
+    async fn roots(&self) -> Roots {
+        self.try_roots().await.unwrap()
+    }
+
+    async fn try_roots(&self) -> Result<Roots, RootError> {
+        let keys = PlatformKeys::open(&self.state()).await.unwrap();
+        Roots::open(self.podman().await, self.state(), keys).await
+    }
+
+    /// Imports a directory as an image called `docker.io/<fullname>`.
+    async fn import(&self, tree: &Path, fullname: &str) -> ImageId {
+        let tar = self.path("image.tar");
+        Command::new("tar").arg("-C").arg(tree).arg("-cf").arg(&tar).arg(".").run().await.unwrap();
+        let reference = format!("docker.io/{fullname}");
+        let args = ["import", "-q", "--change", MODELS, tar.to_str().unwrap(), &reference];
+        let answer = self.podman().await.run(&args, Duration::from_secs(60)).await.unwrap();
+        String::from_utf8_lossy(&answer.stdout).trim().parse().unwrap()
+    }
+
+    /// Mounts left below the platform's directory.
+    fn mounts(&self) -> Vec<PathBuf> {
+        let base = self.dir.as_ref().unwrap().path().canonicalize().unwrap();
+        let all = mounts::current().unwrap();
+        all.into_iter().map(|mount| mount.point).filter(|point| point.starts_with(&base)).collect()
+    }
+
+    fn root_mounts(&self) -> usize {
+        self.mounts()
+            .iter()
+            .filter(|point| point.starts_with(self.state().canonicalize().unwrap()))
+            .count()
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        for point in self.mounts().iter().rev() {
+            let _ = mounts::unmount(point, Duration::ZERO);
+        }
+        drop(self.dir.take());
+    }
+}
+
+fn layer() -> WaltLayer {
+    WaltLayer::new(Ipv4Addr::new(192, 168, 152, 1), "52:54:00:00:00:01")
+}
+
+/// A tree with busybox, and the directories every image has.
+fn busybox_tree(at: &Path) {
+    for dir in
+        ["usr/bin", "etc/walt", "root", "boot/pc-x86-64", "boot/common", "proc", "dev", "tmp"]
+    {
+        std::fs::create_dir_all(at.join(dir)).unwrap();
+    }
+    std::fs::copy("/bin/busybox", at.join("usr/bin/busybox")).unwrap();
+    for name in ["sh", "touch", "cat"] {
+        symlink("busybox", at.join("usr/bin").join(name)).unwrap();
+    }
+    symlink("usr/bin", at.join("bin")).unwrap();
+    std::fs::write(at.join("etc/hostname"), "old").unwrap();
+    std::fs::write(at.join("etc/resolv.conf"), "nameserver 9.9.9.9\n").unwrap();
+    std::fs::write(at.join("boot/common/vmlinuz"), "kernel").unwrap();
+    symlink("/boot/common/vmlinuz", at.join("boot/pc-x86-64/kernel")).unwrap();
+    std::fs::write(at.join("boot/pc-x86-64/start.ipxe"), "#!ipxe\nset server %(server_ip)s\n")
+        .unwrap();
+    let spec = "templates: [ /boot/pc-x86-64/start.ipxe ]\n\
+        features: { ptp: 'touch /etc/ptp-enabled; cat /proc/net/dev | grep -c :', other: 'touch /etc/other' }\n";
+    std::fs::write(at.join("etc/walt/image.spec"), spec).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn catalogue_follows_the_store() {
+    let Some(platform) = Platform::new() else { return };
+    let tree = platform.path("tree");
+    busybox_tree(&tree);
+    let id = platform.import(&tree, "alice/busy:latest").await;
+    let catalogue = Catalogue::open(platform.podman().await).await.unwrap();
+
+    let entry = catalogue.get("alice/busy:latest").unwrap();
+    assert_eq!((entry.owner.as_str(), entry.user_name(), &entry.id), ("alice", "busy", &id));
+    assert_eq!(entry.models, ["pc-x86-64", "qemu"]);
+    assert_eq!(entry.layers, 1);
+    assert!(entry.editable() && entry.size > 1000 && entry.created > 1_600_000_000, "{entry:?}");
+    assert_eq!(catalogue.resolve("alice/busy:latest").await.unwrap(), id);
+    let error = catalogue.resolve("alice/none:latest").await.unwrap_err().to_string();
+    assert!(error.contains("alice/none:latest"), "{error}");
+
+    // A person changes the store behind our back.
+    let podman = platform.podman().await;
+    for name in ["docker.io/bob/copy:v2", "localhost/walt/mounts:x", "localhost/unrelated:1"] {
+        podman.run(&["tag", id.as_str(), name], Duration::from_secs(30)).await.unwrap();
+    }
+    let before = Instant::now();
+    let names: Vec<String> = catalogue.current().await.unwrap().keys().cloned().collect();
+    println!("list after a change: {:?}", before.elapsed());
+    assert_eq!(names, ["alice/busy:latest", "bob/copy:v2"]);
+    let before = Instant::now();
+    catalogue.current().await.unwrap();
+    println!("list without a change: {:?}", before.elapsed());
+    assert!(before.elapsed() < Duration::from_millis(20));
+
+    catalogue.tag(&id, "alice/other:latest").await.unwrap();
+    assert!(catalogue.exists("alice/other:latest").await.unwrap());
+    catalogue.untag("alice/other:latest").await.unwrap();
+    assert!(!catalogue.exists("alice/other:latest").await.unwrap());
+    assert!(catalogue.tag(&id, "--all").await.is_err());
+    assert!(catalogue.exists("alice/busy:latest").await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_is_made_once_used_again_and_released() {
+    let Some(platform) = Platform::new() else { return };
+    let tree = platform.path("tree");
+    busybox_tree(&tree);
+    let image = platform.import(&tree, "alice/busy:latest").await;
+    let roots = Arc::new(platform.roots().await);
+    assert!(matches!(platform.try_roots().await, Err(RootError::InUse(_))));
+
+    let before = Instant::now();
+    let tasks: Vec<_> = (0..5)
+        .map(|_| {
+            let (roots, image) = (roots.clone(), image.clone());
+            tokio::spawn(async move { roots.ensure(&image, &layer()).await.unwrap() })
+        })
+        .collect();
+    let mut made = Vec::new();
+    for task in tasks {
+        made.push(task.await.unwrap());
+    }
+    println!("five callers, one root: {:?}", before.elapsed());
+    let root = made[0].clone();
+    assert!(made.iter().all(|other| Arc::ptr_eq(other, &root)));
+    assert_eq!(platform.root_mounts(), 1);
+    drop(made);
+
+    println!("{:#?}", root.report);
+    let read = |path: &str| std::fs::read_to_string(root.dir.join(path)).unwrap();
+    assert_eq!(read("etc/resolv.conf"), "\ndomain walt\nsearch walt.\nnameserver 192.168.152.1\n");
+    assert_eq!(read("etc/resolv.conf.saved"), "nameserver 9.9.9.9\n");
+    assert!(!root.dir.join("etc/hostname").exists());
+    assert!(read("root/.ssh/authorized_keys").starts_with("ecdsa-sha2-nistp256 "));
+    assert_eq!(
+        std::fs::metadata(root.dir.join("etc/ssh/ssh_host_ecdsa_key")).unwrap().mode() & 0o7777,
+        0o600
+    );
+    assert!(root.dir.join("etc/dropbear/dropbear_ecdsa_host_key").exists());
+    assert_eq!(read("boot/pc-x86-64/start.ipxe"), "#!ipxe\nset server 192.168.152.1\n");
+    assert_eq!(
+        std::fs::read_link(root.dir.join("boot/pc-x86-64/kernel")).unwrap(),
+        Path::new("../common/vmlinuz")
+    );
+    for file in walt_images::layer_files::FILES {
+        let metadata = std::fs::metadata(root.dir.join(&file.path[1..])).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, file.mode, "{}", file.path);
+    }
+    assert!(read("bin/walt-env").contains(image.as_str()));
+    // The feature the server has ran in the image, with nothing but a loopback; the other did not.
+    assert!(root.dir.join("etc/ptp-enabled").exists() && !root.dir.join("etc/other").exists());
+    assert!(
+        root.report.done.iter().any(|done| done == "enabled feature ptp: 1\n"),
+        "{:?}",
+        root.report
+    );
+    assert_eq!(root.report.warnings, Vec::<String>::new());
+
+    let mut kernel = String::new();
+    let mut file = root.open_boot_file("pc-x86-64", "kernel").unwrap();
+    std::io::Read::read_to_string(&mut file, &mut kernel).unwrap();
+    assert_eq!(kernel, "kernel");
+    drop(file);
+    for (model, path) in [("pc-x86-64", "none"), ("..", "etc/hosts"), ("", "x"), ("pc-x86-64", "")]
+    {
+        assert!(root.open_boot_file(model, path).is_err(), "{model} {path}");
+    }
+
+    // A server that ends without releasing: the next one finds the mount and uses it.
+    let inode = std::fs::metadata(root.dir.join("bin/walt-init")).map(|m| m.ino()).unwrap_or(0);
+    drop(roots);
+    let roots = platform.roots().await;
+    assert!(roots.active().is_empty());
+    let before = Instant::now();
+    let adopted = roots.ensure(&image, &layer()).await.unwrap();
+    println!("found again: {:?}", before.elapsed());
+    assert_eq!(adopted.report, root.report);
+    assert_eq!(
+        inode,
+        std::fs::metadata(adopted.dir.join("bin/walt-init")).map(|m| m.ino()).unwrap_or(0)
+    );
+
+    // Another layer is another root of the same image; both live side by side.
+    let other_layer = WaltLayer { server_ip: Ipv4Addr::new(10, 0, 0, 1), ..layer() };
+    let other = roots.ensure(&image, &other_layer).await.unwrap();
+    assert_ne!(other.id, adopted.id);
+    assert_eq!(platform.root_mounts(), 2);
+
+    // The user's name goes away: the served image stays, until its last root is released.
+    let podman = platform.podman().await;
+    podman.run(&["rmi", "docker.io/alice/busy:latest"], Duration::from_secs(30)).await.unwrap();
+    roots.release(other.id).await.unwrap();
+    let exists = ["image", "exists", image.as_str()];
+    podman.run(&exists, Duration::from_secs(30)).await.unwrap();
+    assert!(adopted.dir.join("bin/busybox").exists());
+    assert_eq!(roots.release_all().await.len(), 0);
+    assert_eq!(platform.root_mounts(), 0);
+    assert!(podman.run(&exists, Duration::from_secs(30)).await.is_err());
+    let left: Vec<_> = std::fs::read_dir(platform.state().join("roots"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["lock"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_links_stay_in_the_image() {
+    let Some(platform) = Platform::new() else { return };
+    let tree = platform.path("tree");
+    std::fs::create_dir_all(tree.join("boot/pc-x86-64")).unwrap();
+    std::fs::create_dir_all(tree.join("etc/walt")).unwrap();
+    let treasure = platform.path("treasure");
+    std::fs::create_dir_all(&treasure).unwrap();
+    std::fs::write(treasure.join("file"), "gold").unwrap();
+    symlink("/etc", tree.join("bin")).unwrap();
+    symlink("../../../../../../../../etc/resolv.conf", tree.join("etc/resolv.conf")).unwrap();
+    symlink(&treasure, tree.join("etc/ssh")).unwrap();
+    symlink(&treasure, tree.join("root")).unwrap();
+    symlink("/etc/passwd", tree.join("etc/hosts")).unwrap();
+    symlink("/proc/self/root/etc", tree.join("usr")).unwrap();
+    symlink(treasure.join("file"), tree.join("etc/template")).unwrap();
+    symlink(treasure.join("file"), tree.join("boot/pc-x86-64/kernel")).unwrap();
+    symlink("/proc/1/environ", tree.join("boot/pc-x86-64/environ")).unwrap();
+    std::fs::write(
+        tree.join("etc/walt/image.spec"),
+        "templates: [ /etc/template, ../../../etc/passwd ]\n",
+    )
+    .unwrap();
+    let watched = ["/etc/hosts", "/etc/resolv.conf", "/etc/passwd", "/etc/hostname"];
+    let state = || -> BTreeMap<&str, Option<(u64, i64)>> {
+        watched
+            .iter()
+            .map(|path| (*path, std::fs::metadata(path).ok().map(|m| (m.ino(), m.mtime_nsec()))))
+            .collect()
+    };
+    let before = state();
+
+    let image = platform.import(&tree, "mallory/evil:latest").await;
+    let roots = platform.roots().await;
+    let root = roots.ensure(&image, &layer()).await.unwrap();
+    println!("{:#?}", root.report.warnings);
+    assert_eq!(before, state());
+    assert_eq!(std::fs::read_dir(&treasure).unwrap().count(), 1);
+    assert_eq!(std::fs::read(treasure.join("file")).unwrap(), b"gold");
+    for path in ["kernel", "environ", "../../../../../../../../etc/passwd"] {
+        assert!(root.open_boot_file("pc-x86-64", path).is_err(), "{path}");
+    }
+    // /bin led to the image's own /etc: the scripts are there.
+    for file in walt_images::layer_files::FILES {
+        let inside = file.path.replacen("/bin/", "etc/", 1);
+        assert!(root.dir.join(&inside).is_file(), "{inside}");
+    }
+    assert!(root.dir.join("etc/ssh/ssh_host_ecdsa_key").is_file());
+    assert!(root.report.warnings.iter().any(|warning| warning.contains("authorized_keys")));
+    assert_eq!(roots.release_all().await.len(), 0);
+    assert_eq!(platform.root_mounts(), 0);
+}
+
+/// Not a test: the server that `a_killed_server_leaves_nothing_half_done` kills.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by another test"]
+async fn victim() {
+    let dir = PathBuf::from(std::env::var_os("VICTIM_DIR").unwrap());
+    let store = Store::At { root: dir.join("store"), runroot: dir.join("run/store") };
+    let podman = Podman::open(store, &dir.join("run"), CancellationToken::new()).await.unwrap();
+    let keys = PlatformKeys::open(&dir.join("state")).await.unwrap();
+    let roots = Roots::open(podman, dir.join("state"), keys).await.unwrap();
+    let image: ImageId = std::env::var("VICTIM_IMAGE").unwrap().parse().unwrap();
+    std::fs::write(dir.join("victim-started"), "").unwrap();
+    roots.ensure(&image, &layer()).await.unwrap();
+    std::fs::write(dir.join("victim-done"), "").unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_leaves_nothing_half_done() {
+    let Some(platform) = Platform::new() else { return };
+    let tree = platform.path("tree");
+    busybox_tree(&tree);
+    let image = platform.import(&tree, "alice/busy:latest").await;
+    let (started, done) = (platform.path("victim-started"), platform.path("victim-done"));
+    let mut interrupted = 0;
+    for delay in [40, 60, 80, 100, 130, 160, 5000] {
+        let _ = (std::fs::remove_file(&started), std::fs::remove_file(&done));
+        let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "victim", "--ignored"])
+            .env("VICTIM_DIR", platform.path(""))
+            .env("VICTIM_IMAGE", image.as_str())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !started.exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let deadline = Instant::now() + Duration::from_millis(delay);
+        while !done.exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        let complete = done.exists();
+        interrupted += usize::from(!complete);
+
+        let roots = platform.roots().await;
+        assert!(platform.root_mounts() <= 1);
+        let root = roots.ensure(&image, &layer()).await.unwrap();
+        println!(
+            "killed after {delay} ms (complete: {complete}): {} warnings",
+            root.report.warnings.len()
+        );
+        assert_eq!(root.report.warnings, Vec::<String>::new());
+        assert_eq!(
+            std::fs::read_to_string(root.dir.join("etc/resolv.conf.saved")).unwrap(),
+            "nameserver 9.9.9.9\n"
+        );
+        assert!(root.dir.join("etc/ptp-enabled").exists());
+        assert_eq!(platform.root_mounts(), 1);
+        assert_eq!(roots.release_all().await.len(), 0);
+        assert_eq!(platform.root_mounts(), 0);
+    }
+    assert!(interrupted >= 2, "the victim was never killed in the middle");
+}
