@@ -89,7 +89,7 @@ fn static_checks(report: &mut Report) -> Result<()> {
     report.run("dependencies (cargo deny)", || {
         tool("cargo-deny")?;
         // Advisories need the network's database: `cargo deny check advisories` where there is one.
-        answer(&mut cargo(["deny", "--offline", "check", "bans", "licenses", "sources"])).map(drop)
+        answer(&mut cargo(["deny", "check", "bans", "licenses", "sources"])).map(drop)
     })?;
     report.run("shell scripts (shellcheck)", shell_scripts)?;
     report.run("docs of the package list", || {
