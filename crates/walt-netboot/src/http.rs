@@ -1,5 +1,8 @@
 //! HTTP boot: `GET /boot/<path>[?node_ip=<ip>]`, and a way in for the other routes of the server.
 
+mod answer;
+mod body;
+mod query;
 mod server;
 
 use std::io;
@@ -12,6 +15,8 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
+pub use answer::{bytes_response, error_response};
+pub use query::query_value;
 pub use server::HttpServer;
 
 /// Body of an answer.
