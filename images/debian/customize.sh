@@ -12,20 +12,29 @@ export SOURCE_DATE_EPOCH
 (cd "$here/files" && find . -type f) | while read -r file; do
     mode=644
     case "$file" in
-        ./usr/sbin/* | ./etc/kernel/postinst.d/* | */initrd-init) mode=755 ;;
+        ./usr/sbin/* | ./etc/kernel/postinst.d/* | */initrd-init | */coldplug) mode=755 ;;
     esac
     install -D -m "$mode" "$here/files/$file" "$root/$file"
 done
-echo "$INITRD_MODULES" | tr -s ' \n' '\n\n' | sed '/^$/d' >"$root/usr/lib/walt/initrd-modules"
+# shellcheck disable=SC2086  # one per line
+printf '%s\n' $INITRD_MODULES >"$root/usr/lib/walt/initrd-modules"
 chroot "$root" /usr/sbin/walt-update-boot
-rm -f "$root/vmlinuz" "$root/vmlinuz.old" "$root/initrd.img" "$root/initrd.img.old"
+rm -f "$root/vmlinuz" "$root/vmlinuz.old" "$root/initrd.img" "$root/initrd.img.old" "$root"/boot/initrd.img-*
 
 # -- what a node does not need: its root is in memory and its life is short -------------------------------
 for unit in $MASKED_UNITS; do
     ln -sfn /dev/null "$root/etc/systemd/system/$unit"
 done
-rm -f "$root/etc/systemd/system/multi-user.target.wants/remote-fs.target"
-: >"$root/etc/fstab"
+mkdir -p "$root/etc/systemd/system-generators"
+for generator in $MASKED_GENERATORS; do
+    ln -sfn /dev/null "$root/etc/systemd/system-generators/systemd-$generator-generator"
+done
+ln -sfn /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
+# The message bus starts when somebody calls it.
+mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
+ln -sfn /dev/null "$root/etc/systemd/system/multi-user.target.wants/dbus.service"
+# Nothing to mount, no module to load: without these files the units for it are skipped.
+rm -f "$root/etc/fstab" "$root/etc/modules" "$root/etc/modules-load.d/modules.conf"
 
 # -- what the server writes, or each node for itself -------------------------------------------------------
 rm -f "$root"/etc/ssh/ssh_host_*
