@@ -1,0 +1,293 @@
+//! Log lines sent by nodes (request 0).
+//!
+//! ```text
+//! <stream name>
+//! NO_TIMESTAMPS | TIMESTAMPS_INSIDE
+//! <line>        | <float epoch seconds> <line>
+//! ...
+//! CLOSE
+//! ```
+
+use crate::lines::{LineSplitter, to_text};
+use std::time::{Duration, SystemTime};
+
+/// Longest line, in bytes; longer ones become several records.
+pub const LINE_MAX: usize = 16 * 1024;
+
+/// Longest stream name, in bytes.
+pub const STREAM_NAME_MAX: usize = 255;
+
+/// Text logged when a connection ends without `CLOSE`.
+pub const DISCONNECTED: &str = "<disconnected!>";
+
+/// A timestamp further in the past than this is not believed.
+const OLDEST: Duration = Duration::from_secs(10 * 365 * 86400);
+
+/// A timestamp further in the future than this is not believed.
+const FUTURE_MARGIN: Duration = Duration::from_secs(1);
+
+/// Who dates the lines of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampMode {
+    /// The server, when it receives them.
+    Server,
+    /// The node, at the start of each line.
+    Inside,
+}
+
+/// What was understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogEvent {
+    /// The two header lines were read.
+    Opened {
+        /// Name of the stream.
+        stream: String,
+        /// Who dates the lines.
+        mode: TimestampMode,
+    },
+    /// One record.
+    Line {
+        /// When.
+        timestamp: SystemTime,
+        /// Text, without line break nor NUL.
+        text: String,
+    },
+    /// The node is done: close the connection.
+    Close,
+}
+
+/// Why a log stream cannot be understood: close the connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogStreamError {
+    /// Empty, too long, or with control characters.
+    #[error("bad name of log stream: {0:?}")]
+    StreamName(String),
+}
+
+/// Parses a log stream from the line after the request.
+#[derive(Debug)]
+pub struct LogStream {
+    lines: LineSplitter,
+    stream: Option<String>,
+    mode: Option<TimestampMode>,
+    closed: bool,
+}
+
+impl Default for LogStream {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LogStream {
+    /// Nothing received yet.
+    pub fn new() -> Self {
+        Self { lines: LineSplitter::new(LINE_MAX), stream: None, mode: None, closed: false }
+    }
+
+    /// Takes the bytes of one read, received at `received`; all its undated lines get that time. Chunks
+    /// should be small (8 KiB): all events of a chunk are held at once.
+    ///
+    /// `CLOSE` ends the stream only when it is the last line received so far and nothing follows; elsewhere
+    /// it is a line like another.
+    ///
+    /// # Errors
+    /// See [`LogStreamError`].
+    pub fn feed(
+        &mut self,
+        chunk: &[u8],
+        received: SystemTime,
+    ) -> Result<Vec<LogEvent>, LogStreamError> {
+        let mut events = Vec::new();
+        if self.closed {
+            return Ok(events);
+        }
+        self.lines.feed(chunk);
+        while let Some(line) = self.lines.next_line() {
+            match (&self.stream, self.mode) {
+                (None, _) => self.stream = Some(stream_name(&line)?),
+                (Some(stream), None) => {
+                    let mode = match line.trim_ascii() {
+                        b"NO_TIMESTAMPS" => TimestampMode::Server,
+                        _ => TimestampMode::Inside,
+                    };
+                    self.mode = Some(mode);
+                    events.push(LogEvent::Opened { stream: stream.clone(), mode });
+                }
+                (Some(_), Some(_)) if line == b"CLOSE" && !self.lines.has_partial() => {
+                    self.closed = true;
+                    events.push(LogEvent::Close);
+                }
+                (Some(_), Some(mode)) => events.push(record(&to_text(&line), mode, received)),
+            }
+        }
+        Ok(events)
+    }
+
+    /// The record that tells of a connection ended without `CLOSE`: [`DISCONNECTED`] after the partial line if
+    /// there is one. `None` if the stream was closed in order or never opened.
+    pub fn disconnected(&mut self, at: SystemTime) -> Option<LogEvent> {
+        let mode = self.mode.filter(|_| !std::mem::replace(&mut self.closed, true))?;
+        let text = to_text(&self.lines.take_rest()) + DISCONNECTED;
+        Some(record(&text, mode, at))
+    }
+}
+
+fn stream_name(line: &[u8]) -> Result<String, LogStreamError> {
+    let name = to_text(line).trim().to_owned();
+    if name.is_empty() || name.len() > STREAM_NAME_MAX || name.chars().any(char::is_control) {
+        return Err(LogStreamError::StreamName(name.chars().take(80).collect()));
+    }
+    Ok(name)
+}
+
+/// A line that should start with a timestamp but does not is kept whole, dated on reception.
+fn record(line: &str, mode: TimestampMode, received: SystemTime) -> LogEvent {
+    let dated = |line: &str| {
+        let (token, text) = line.split_once(' ').unwrap_or((line, ""));
+        let digits =
+            token.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+'));
+        let seconds: f64 = token.parse().ok().filter(|s: &f64| digits && s.is_finite())?;
+        Some((believable(seconds, received), text.to_owned()))
+    };
+    let (timestamp, text) = match mode {
+        TimestampMode::Server => None,
+        TimestampMode::Inside => dated(line),
+    }
+    .unwrap_or_else(|| (received, line.to_owned()));
+    LogEvent::Line { timestamp, text }
+}
+
+fn believable(seconds: f64, received: SystemTime) -> SystemTime {
+    // Microseconds are what a double holds of present times, and what logs store.
+    let micros = (seconds * 1e6).round();
+    let timestamp = (0.0..9e18)
+        .contains(&micros)
+        .then(|| SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros as u64)))
+        .flatten();
+    match timestamp {
+        Some(t)
+            if t > received + FUTURE_MARGIN
+                || received.duration_since(t).is_ok_and(|age| age > OLDEST) =>
+        {
+            received
+        }
+        Some(t) => t,
+        None => received,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_751_286_001)
+    }
+
+    fn line(text: &str) -> LogEvent {
+        LogEvent::Line { timestamp: now(), text: text.to_owned() }
+    }
+
+    fn opened(mode: TimestampMode) -> LogEvent {
+        LogEvent::Opened { stream: "mystream".to_owned(), mode }
+    }
+
+    #[test]
+    fn transcript_of_log_echo() {
+        let mut stream = LogStream::new();
+        let events =
+            stream.feed(b"mystream\nNO_TIMESTAMPS\nhello t  world\nCLOSE\n", now()).unwrap();
+        assert_eq!(
+            events,
+            [opened(TimestampMode::Server), line("hello t  world"), LogEvent::Close]
+        );
+        assert_eq!(stream.disconnected(now()), None);
+        assert_eq!(stream.feed(b"more\n", now()), Ok(vec![]));
+    }
+
+    #[test]
+    fn transcript_of_log_echo_with_timestamp() {
+        let mut stream = LogStream::new();
+        let events =
+            stream.feed(b"mystream\nTIMESTAMPS_INSIDE\n1751286000.25 hi\nCLOSE\n", now()).unwrap();
+        let timestamp = SystemTime::UNIX_EPOCH + Duration::from_millis(1_751_286_000_250);
+        let dated = LogEvent::Line { timestamp, text: "hi".to_owned() };
+        assert_eq!(events, [opened(TimestampMode::Inside), dated, LogEvent::Close]);
+    }
+
+    #[test]
+    fn unbelievable_timestamps() {
+        let mut stream = LogStream::new();
+        stream.feed(b"mystream\nanything\n", now()).unwrap();
+        for (sent, kept) in [
+            ("1751286002.5 future", "future"),
+            ("1 past", "past"),
+            ("-5 neg", "neg"),
+            ("1e300 huge", "huge"),
+            ("nan is a word", "nan is a word"),
+            ("no date", "no date"),
+            ("", ""),
+            ("inf x", "inf x"),
+            ("9e12 y", "y"),
+        ] {
+            let events = stream.feed(format!("{sent}\n").as_bytes(), now()).unwrap();
+            assert_eq!(events, [line(kept)], "{sent}");
+        }
+        let near = stream.feed(b"1751286001.9 near\n", now()).unwrap();
+        assert_ne!(near, [line("near")]);
+    }
+
+    #[test]
+    fn close_is_special_only_at_the_end() {
+        let mut stream = LogStream::new();
+        let events = stream.feed(b"mystream\nNO_TIMESTAMPS\nCLOSE\nb\nCLOSE\nc", now()).unwrap();
+        assert_eq!(events[1..], [line("CLOSE"), line("b"), line("CLOSE")]);
+        assert_eq!(stream.disconnected(now()), Some(line("c<disconnected!>")));
+        assert_eq!(stream.disconnected(now()), None);
+    }
+
+    #[test]
+    fn split_anywhere() {
+        let text = "mystream\nNO_TIMESTAMPS\nhé€\nCLOSE\n".as_bytes();
+        for cut in 1..text.len() {
+            let mut stream = LogStream::new();
+            let mut events = stream.feed(&text[..cut], now()).unwrap();
+            events.extend(stream.feed(&text[cut..], now()).unwrap());
+            assert_eq!(events, [opened(TimestampMode::Server), line("hé€"), LogEvent::Close]);
+        }
+    }
+
+    #[test]
+    fn hostile_headers() {
+        for bad in [&b"\n"[..], b" \t\n", b"a\x07b\n", &[b'x'; LINE_MAX + 1]] {
+            assert!(LogStream::new().feed(bad, now()).is_err());
+        }
+        assert_eq!(LogStream::new().disconnected(now()), None);
+    }
+
+    #[test]
+    fn endless_line() {
+        let mut stream = LogStream::new();
+        stream.feed(b"mystream\nNO_TIMESTAMPS\n", now()).unwrap();
+        let mut records = 0;
+        for _ in 0..100 {
+            records += stream.feed(&[b'x'; 8192], now()).unwrap().len();
+        }
+        assert_eq!(records, 100 * 8192 / LINE_MAX - 1);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(chunks: Vec<Vec<u8>>) {
+            let mut stream = LogStream::new();
+            stream.feed(b"s\nTIMESTAMPS_INSIDE\n", now()).unwrap();
+            for chunk in chunks {
+                let _ = stream.feed(&chunk, now());
+            }
+            stream.disconnected(now());
+        }
+    }
+}
