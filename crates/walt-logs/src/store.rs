@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -84,6 +84,8 @@ pub(crate) struct Shared {
     permits: Arc<Semaphore>,
     written: AtomicU64,
     unknown: AtomicU64,
+    /// The store is being closed: the writer no longer waits for a disk that refuses.
+    pub closing: AtomicBool,
 }
 
 impl Shared {
@@ -146,6 +148,7 @@ impl LogStore {
             permits: Arc::new(Semaphore::new(options.readers.max(1))),
             written: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
         });
         let (jobs, queue) = mpsc::channel();
         let room = Arc::new(Semaphore::new(options.queue_bytes.max(1 << 20)));
@@ -197,7 +200,11 @@ impl LogStore {
     }
 
     /// Write what is queued and stop; afterwards pushes are refused and readers end.
+    ///
+    /// # Errors
+    /// [`LogError::NotWritten`] when the disk refused the last lines several times.
     pub async fn close(&self) -> Result<(), LogError> {
+        self.shared.closing.store(true, Ordering::Relaxed);
         self.ask(Job::Stop).await
     }
 

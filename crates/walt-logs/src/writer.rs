@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub(crate) enum Job {
 
 /// Wait between two attempts to write a group that could not be written.
 const RETRY: Duration = Duration::from_millis(500);
+/// Attempts made for a group when the store is being closed.
+const ATTEMPTS_WHEN_CLOSING: u32 = 4;
 /// Lines of removed devices deleted between two groups.
 const DELETE_STEP: usize = 5_000;
 
@@ -78,11 +81,11 @@ impl Writer {
         loop {
             let Some(first) = self.next_job() else { break };
             let (group, stop) = self.gather(first);
-            self.write_stubbornly(group);
+            let written = self.write_stubbornly(group);
             if let Some(answer) = stop {
                 self.room.close();
                 let _ = self.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
-                let _ = answer.send(Ok(()));
+                let _ = answer.send(written);
                 break;
             }
         }
@@ -128,8 +131,8 @@ impl Writer {
     }
 
     /// Write a group; when that fails, say so and try again until it works: the queue's bound and the
-    /// answers given to `flush` carry the trouble to the callers.
-    fn write_stubbornly(&mut self, mut group: Vec<Job>) {
+    /// answers given to `flush` carry the trouble to the callers. Only a store being closed gives up.
+    fn write_stubbornly(&mut self, mut group: Vec<Job>) -> Result<(), LogError> {
         let cost: usize = group
             .iter()
             .map(|job| if let Job::Record(_, cost) = job { *cost as usize } else { 0 })
@@ -137,27 +140,27 @@ impl Writer {
         let lost = std::mem::take(&mut *self.lost.lock());
         let mut failures = 0u32;
         loop {
-            match self.write(&mut group, &lost) {
-                Ok(()) => break,
-                Err(error) => {
-                    if failures.is_multiple_of(20) {
-                        tracing::error!(
-                            "{} log records could not be written, trying again: {error}",
-                            group.len()
-                        );
-                    }
-                    failures += 1;
-                    for job in &mut group {
-                        if let Job::Flush(answer) = job {
-                            let told = std::mem::replace(answer, oneshot::channel().0);
-                            let _ = told.send(Err(LogError::NotWritten(error.to_string())));
-                        }
-                    }
-                    std::thread::sleep(RETRY);
+            let Err(error) = self.write(&mut group, &lost) else { break };
+            let reason = error.to_string();
+            if failures.is_multiple_of(20) {
+                let count = group.len();
+                tracing::error!("{count} log records could not be written, trying again: {reason}");
+            }
+            failures += 1;
+            for job in &mut group {
+                if let Job::Flush(answer) = job {
+                    let told = std::mem::replace(answer, oneshot::channel().0);
+                    let _ = told.send(Err(LogError::NotWritten(reason.clone())));
                 }
             }
+            if failures >= ATTEMPTS_WHEN_CLOSING && self.shared.closing.load(Ordering::Relaxed) {
+                tracing::error!("stopping with {} log records not written: {reason}", group.len());
+                return Err(LogError::NotWritten(reason));
+            }
+            std::thread::sleep(RETRY);
         }
         self.room.add_permits(cost);
+        Ok(())
     }
 
     /// One attempt. Jobs that answer are taken out of the group only once the commit is done.

@@ -216,3 +216,23 @@ async fn a_hundred_thousand_lines() {
     assert_eq!(store.stats().written, 100_000);
     assert!(ingested < Duration::from_secs(20), "{ingested:?}");
 }
+
+#[tokio::test]
+async fn lines_the_disk_refuses_are_kept_and_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), Options::default()).await;
+    // Stands for a full disk: any write to the table fails.
+    let other = rusqlite::Connection::open(dir.path().join("logs.db")).unwrap();
+    other.busy_timeout(Duration::from_secs(5)).unwrap();
+    other.execute_batch("ALTER TABLE logs RENAME TO gone").unwrap();
+    store.sink().push(record(1, "app", 0, "kept")).unwrap();
+    let error = store.flush().await.unwrap_err();
+    assert!(matches!(error, LogError::NotWritten(_)), "{error}");
+    other.execute_batch("ALTER TABLE gone RENAME TO logs").unwrap();
+    store.flush().await.unwrap();
+    assert_eq!(history(&store, Filter::default(), TimeRange::FULL).await, ["kept"]);
+
+    other.execute_batch("ALTER TABLE logs RENAME TO gone").unwrap();
+    store.sink().push(record(1, "app", 0, "lost")).unwrap();
+    assert!(matches!(store.close().await, Err(LogError::NotWritten(_))), "closing does not hang");
+}

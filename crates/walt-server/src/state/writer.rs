@@ -136,7 +136,7 @@ fn run(conn: Connection, queue: &Receiver<Job>) {
             let _ = conn.execute_batch("ROLLBACK");
         }
         for reply in replies {
-            reply(committed.as_ref().map(|()| ()).map_err(String::as_str));
+            reply(committed.as_ref().copied().map_err(String::as_str));
         }
     }
 }
