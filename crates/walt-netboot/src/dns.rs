@@ -1,6 +1,8 @@
 //! DNS for the nodes: the zone `walt`, its reverse zone, and a forwarder for everything else.
 
+mod forward;
 mod server;
+mod zone;
 
 use std::net::{Ipv4Addr, SocketAddr};
 

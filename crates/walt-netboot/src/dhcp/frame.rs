@@ -1,7 +1,6 @@
 //! Answers to clients that have no address yet: IP and UDP headers of our own, sent by a packet socket
 //! to the client's hardware address. The kernel would ask by ARP for an address nobody answers for.
 
-use std::ffi::CString;
 use std::io;
 use std::mem;
 use std::net::Ipv4Addr;
@@ -65,12 +64,8 @@ impl FrameSender {
 
     /// Index of the interface now: it changes when the interface is made again.
     fn index(&self) -> io::Result<i32> {
-        let name = CString::new(self.interface.as_str())?;
-        // SAFETY: `name` is a C string that lives during the call.
-        match unsafe { libc::if_nametoindex(name.as_ptr()) } {
-            0 => Err(io::Error::last_os_error()),
-            index => i32::try_from(index).map_err(io::Error::other),
-        }
+        let index = nix::net::if_::if_nametoindex(self.interface.as_str())?;
+        i32::try_from(index).map_err(io::Error::other)
     }
 }
 
