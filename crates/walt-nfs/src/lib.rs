@@ -10,10 +10,21 @@
 //! Every TCP listener answers portmap 2, mount 1 to 3, NFS 3 and NFSACL 3; every UDP listener
 //! answers portmap and mount. Protocols: RFC 5531 (RPC), RFC 1813 (NFS, mount), RFC 1833 (portmap).
 
+mod acl;
+mod attributes;
+mod clients;
 mod exports;
 mod handle;
 mod image_root;
+mod mount;
+mod nfs;
+mod persist;
+mod portmap;
+mod replay;
+mod rpc;
 mod server;
+mod service;
+mod xdr;
 
 pub use exports::{
     Exports, MountDenied, MountTarget, NfsEvent, NfsObservation, PersistId, RootId, TargetId,
