@@ -1,0 +1,4 @@
+//! `walt advanced ...`
+
+pub mod dump_bash_autocomplete;
+pub mod dump_zsh_autocomplete;

@@ -1,0 +1,4 @@
+//! `walt device ...`
+
+pub mod ping;
+pub mod show;

@@ -1,0 +1,4 @@
+//! `walt help ...`: works without server.
+
+pub mod list;
+pub mod show;

@@ -1,0 +1,69 @@
+//! Questions to the user.
+
+use crate::failure::Failure;
+use crate::output;
+use std::io::BufRead;
+
+/// Asks `Are you sure?`. `yes`: the user already answered on the command line (`--yes`).
+///
+/// # Errors
+/// [`Failure::Aborted`] after a `n` or at the end of the input.
+pub fn confirm(yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    let answer = ask(&mut std::io::stdin().lock(), "Are you sure?", output::print);
+    if answer {
+        output::line("OK.");
+        output::line("");
+        Ok(())
+    } else {
+        Err(Failure::Aborted)
+    }
+}
+
+/// Asks until the answer is `y` or `n`. The end of the input means no.
+fn ask(input: &mut dyn BufRead, question: &str, mut say: impl FnMut(&str)) -> bool {
+    loop {
+        say(&format!("{question} (y/n): "));
+        let mut answer = String::new();
+        match input.read_line(&mut answer) {
+            Ok(0) | Err(_) => {
+                say("\n");
+                return false;
+            }
+            Ok(_) => match answer.trim_end_matches(['\n', '\r']) {
+                "y" => return true,
+                "n" => return false,
+                _ => say("Invalid response.\n"),
+            },
+        }
+    }
+}
+
+/// Waits for Enter at a prompt; false at the end of the input.
+pub fn wait_for_enter(prompt: &str) -> bool {
+    output::print(prompt);
+    let mut line = String::new();
+    matches!(std::io::stdin().lock().read_line(&mut line), Ok(count) if count > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers() {
+        for (input, expected, said) in [
+            ("y\n", true, "Sure? (y/n): "),
+            ("n\n", false, "Sure? (y/n): "),
+            ("", false, "Sure? (y/n): \n"),
+            ("Y\ny\n", true, "Sure? (y/n): Invalid response.\nSure? (y/n): "),
+            ("yes\n", false, "Sure? (y/n): Invalid response.\nSure? (y/n): \n"),
+        ] {
+            let mut text = String::new();
+            let answer = ask(&mut input.as_bytes(), "Sure?", |said| text.push_str(said));
+            assert_eq!((answer, text.as_str()), (expected, said), "{input:?}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! File transfers: which name goes where, and tar streams.
+
+pub mod plan;
+pub mod receive;
+pub mod send;
