@@ -155,6 +155,10 @@ HOOK
     mkdir "$work/result"
     mv "$work/oci" "$work/image-id" "$work/packages.list" "$work/result/"
     mv "$work/result" "$built"
+    # Images of older recipes are large and of no use any more.
+    for other in "$cache"/????????????????; do
+        [ "$other" = "$built" ] || rm -rf "$other"
+    done
 }
 
 if [ -z "$refresh" ] && [ -e "$built/image-id" ]; then
