@@ -4,6 +4,7 @@
 //! [`ServerConf::parse`] finds all problems at once, each with its line and the path of its key.
 
 mod read;
+mod registries;
 mod tree;
 
 use crate::Subnet;

@@ -1,17 +1,12 @@
 //! From the YAML tree to [`ServerConf`], collecting every problem.
 
 use super::tree::{Node, Value};
-use super::{
-    NetworkIp, OtherNetwork, Problem, Registry, RegistryApi, RegistryAuth, RegistryProtocol,
-    ServerConf, Vpn, VpnBootMode, WaltNet,
-};
+use super::{NetworkIp, OtherNetwork, Problem, ServerConf, Vpn, VpnBootMode, WaltNet};
 use crate::Subnet;
 use serde_saphyr::Spanned;
 
 const SECTIONS: &[&str] = &["network", "registries", "services", "vpn"];
 const NETWORK_KEYS: &[&str] = &["raw-device", "vlan", "ip"];
-const REGISTRY_KEYS: &[&str] =
-    &["label", "api", "description", "host", "port", "protocol", "auth", "repository"];
 const VPN_KEYS: &[&str] = &["enabled", "ssh-entrypoint", "http-entrypoint", "boot-mode"];
 const EXAMPLE: &str =
     "for instance:\nnetwork:\n    walt-net:\n        raw-device: null\n        ip: 192.168.12.1/24";
@@ -44,18 +39,18 @@ pub(super) fn server_conf(text: &str) -> Result<ServerConf, Vec<Problem>> {
 }
 
 /// A mapping being read, with its path.
-struct Group<'a> {
+pub(super) struct Group<'a> {
     path: String,
-    line: u64,
+    pub(super) line: u64,
     entries: &'a [(Spanned<String>, Node)],
 }
 
 impl<'a> Group<'a> {
-    fn get(&self, key: &str) -> Option<&'a Node> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a Node> {
         self.entries.iter().find(|(name, _)| name.value == key).map(|(_, node)| node)
     }
 
-    fn path_of(&self, key: &str) -> String {
+    pub(super) fn path_of(&self, key: &str) -> String {
         join(&self.path, key)
     }
 }
@@ -64,12 +59,17 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-struct Reader {
-    problems: Vec<Problem>,
+pub(super) struct Reader {
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Reader {
-    fn problem(&mut self, line: u64, key: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn problem(
+        &mut self,
+        line: u64,
+        key: impl Into<String>,
+        message: impl Into<String>,
+    ) {
         self.problems.push(Problem { line, key: key.into(), message: message.into() });
     }
 
@@ -94,7 +94,7 @@ impl Reader {
     }
 
     /// A mapping with distinct keys; `null` is an empty one.
-    fn group<'a>(&mut self, path: &str, node: &'a Node) -> Option<Group<'a>> {
+    pub(super) fn group<'a>(&mut self, path: &str, node: &'a Node) -> Option<Group<'a>> {
         let line = node.referenced.line();
         let entries: &[(Spanned<String>, Node)] = match &node.value {
             Value::Map(entries) => entries,
@@ -112,7 +112,7 @@ impl Reader {
         Some(Group { path: path.to_owned(), line, entries })
     }
 
-    fn known_keys(&mut self, group: &Group<'_>, known: &[&str], what: &str) {
+    pub(super) fn known_keys(&mut self, group: &Group<'_>, known: &[&str], what: &str) {
         for (name, _) in group.entries {
             if known.contains(&name.value.as_str()) {
                 continue;
@@ -297,111 +297,6 @@ impl Reader {
         }
     }
 
-    fn registries(&mut self, root: &Group<'_>) -> Vec<Registry> {
-        let Some(node) = root.get("registries") else { return vec![Registry::hub()] };
-        let list = match &node.value {
-            Value::Null => return vec![Registry::hub()],
-            Value::List(list) if !list.is_empty() => list,
-            other => {
-                let message =
-                    format!("expected a list of at least one registry, found {}", other.describe());
-                self.problem(node.referenced.line(), "registries", message);
-                return Vec::new();
-            }
-        };
-        let mut registries: Vec<Registry> = Vec::new();
-        for (index, node) in list.iter().enumerate() {
-            let path = format!("registries[{index}]");
-            let Some(group) = self.group(&path, node) else { continue };
-            let Some(registry) = self.registry(&group) else { continue };
-            if registries.iter().any(|other| other.label == registry.label) {
-                let message =
-                    format!("'{}' is already the label of another registry", registry.label);
-                self.problem(group.line, group.path_of("label"), message);
-            }
-            let same_place = |other: &&Registry| {
-                registry.api != RegistryApi::DockerHub
-                    && (&other.host, other.port) == (&registry.host, registry.port)
-                    && !(other.repository.is_some()
-                        && registry.repository.is_some()
-                        && other.repository != registry.repository)
-            };
-            if let Some(other) = registries.iter().find(same_place) {
-                let message = format!("is the same place as registry '{}'", other.label);
-                self.problem(group.line, group.path_of("host"), message);
-            }
-            registries.push(registry);
-        }
-        registries
-    }
-
-    fn registry(&mut self, group: &Group<'_>) -> Option<Registry> {
-        let before = self.problems.len();
-        self.known_keys(group, REGISTRY_KEYS, "key");
-        let apis = [
-            ("docker-hub", RegistryApi::DockerHub),
-            ("docker-registry-v2", RegistryApi::DockerRegistryV2),
-            ("jfrog-artifactory", RegistryApi::JfrogArtifactory),
-        ];
-        let api = self.choice(group, "api", &apis, None)?;
-        let is_hub = api == RegistryApi::DockerHub;
-        let label = self.text(group, "label", is_hub.then_some("hub"))?;
-        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let reserved = matches!(label.as_str(), "walt" | "docker") || (label == "hub") != is_hub;
-        if label.is_empty() || !label.bytes().all(legal) || reserved {
-            let advice = if is_hub {
-                "must be 'hub' for the Docker Hub"
-            } else {
-                "must be lower-case letters, digits and dashes, and not 'hub', 'walt' nor 'docker'"
-            };
-            self.problem(group.line, group.path_of("label"), advice);
-        }
-        let description = self.text(group, "description", Some(&label))?;
-        if !(1..=35).contains(&description.chars().count()) {
-            self.problem(group.line, group.path_of("description"), "must have 1 to 35 characters");
-        }
-        let hub = Registry::hub();
-        let mut registry = Registry { label, api, description, ..hub };
-        if !is_hub {
-            registry.host = self.text(group, "host", None)?;
-            if registry.host.is_empty()
-                || !registry
-                    .host
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b))
-            {
-                self.problem(group.line, group.path_of("host"), "is not a host name");
-            }
-            registry.port = self.port(group)?;
-            let protocols = [
-                ("https", RegistryProtocol::Https),
-                ("http", RegistryProtocol::Http),
-                ("https-no-verify", RegistryProtocol::HttpsNoVerify),
-            ];
-            registry.protocol =
-                self.choice(group, "protocol", &protocols, Some(RegistryProtocol::Https))?;
-            let auths = [("basic", RegistryAuth::Basic), ("none", RegistryAuth::None)];
-            registry.auth = self.choice(group, "auth", &auths, Some(RegistryAuth::Basic))?;
-        }
-        if api == RegistryApi::JfrogArtifactory {
-            registry.repository = Some(self.text(group, "repository", None)?);
-        }
-        (self.problems.len() == before).then_some(registry)
-    }
-
-    fn port(&mut self, group: &Group<'_>) -> Option<u16> {
-        let Some(node) = group.get("port") else { return Some(443) };
-        match node.value {
-            Value::Int(n @ 1..=65535) => u16::try_from(n).ok(),
-            ref other => {
-                let message =
-                    format!("expected a port number from 1 to 65535, found {}", other.describe());
-                self.problem(node.referenced.line(), group.path_of("port"), message);
-                None
-            }
-        }
-    }
-
     fn vpn(&mut self, root: &Group<'_>) -> Vpn {
         let Some(node) = root.get("vpn") else { return Vpn::default() };
         let Some(group) = self.group("vpn", node) else { return Vpn::default() };
@@ -431,7 +326,12 @@ impl Reader {
         }
     }
 
-    fn text(&mut self, group: &Group<'_>, key: &str, default: Option<&str>) -> Option<String> {
+    pub(super) fn text(
+        &mut self,
+        group: &Group<'_>,
+        key: &str,
+        default: Option<&str>,
+    ) -> Option<String> {
         match (group.get(key), default) {
             (Some(Node { value: Value::Text(text), .. }), _) => Some(text.clone()),
             (None, Some(default)) => Some(default.to_owned()),
@@ -447,7 +347,7 @@ impl Reader {
         }
     }
 
-    fn choice<T: Copy>(
+    pub(super) fn choice<T: Copy>(
         &mut self,
         group: &Group<'_>,
         key: &str,
