@@ -13,12 +13,22 @@
 
 mod hub;
 mod listener;
+pub mod net_service;
+mod netconsole;
+mod rpc;
+mod streams;
+mod swap;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, UdpSocket};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use listener::{Bounds, Drops};
 
 pub use hub::{BootFileOf, Caller, DeviceInfo, NodeHub, NodeInfo, NodeLine, Registration};
 
@@ -104,5 +114,81 @@ impl Ports {
             swap: tcp(config.swap)?,
             config,
         })
+    }
+
+    /// Where the ports are: streams, calls, kernel messages, swap space.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn addresses(&self) -> io::Result<[SocketAddr; 4]> {
+        Ok([
+            self.streams.local_addr()?,
+            self.rpc.local_addr()?,
+            self.netconsole.local_addr()?,
+            self.swap.local_addr()?,
+        ])
+    }
+
+    /// Serves all ports until cancelled. Then all connections are closed, without any
+    /// [`NodeHub::boot_lost`].
+    pub async fn serve(self, hub: Arc<dyn NodeHub>, cancel: CancellationToken) {
+        let drops = |port| Arc::new(Drops::new(port));
+        let streams = Arc::new(streams::Streams {
+            hub: Arc::clone(&hub),
+            drops: drops("streams"),
+            cancel: cancel.clone(),
+        });
+        let rpc = Arc::new(rpc::Rpc { hub: Arc::clone(&hub), drops: drops("calls") });
+        let swap = Arc::new(swap::Swap {
+            dir: self.config.swap_dir,
+            limit_gib: self.config.swap_limit_gib,
+            drops: drops("swap"),
+        });
+        let swap_bounds = Bounds { total: self.config.swap_connections, per_ip: 4 };
+        tokio::join!(
+            listener::serve(
+                self.streams,
+                Bounds { total: 8192, per_ip: 256 },
+                Arc::clone(&streams.drops),
+                cancel.clone(),
+                |stream, ip| Arc::clone(&streams).connection(stream, ip),
+            ),
+            listener::serve(
+                self.rpc,
+                Bounds { total: 1024, per_ip: 32 },
+                Arc::clone(&rpc.drops),
+                cancel.clone(),
+                |stream, ip| Arc::clone(&rpc).connection(stream, ip),
+            ),
+            listener::serve(
+                self.swap,
+                swap_bounds,
+                Arc::clone(&swap.drops),
+                cancel.clone(),
+                |stream, ip| Arc::clone(&swap).connection(stream, ip),
+            ),
+            kernel_messages(Arc::new(self.netconsole), hub, drops("netconsole"), cancel.clone()),
+        );
+    }
+}
+
+/// Serves the netconsole port; a panic there loses one datagram, not the port.
+async fn kernel_messages(
+    socket: Arc<UdpSocket>,
+    hub: Arc<dyn NodeHub>,
+    drops: Arc<Drops>,
+    cancel: CancellationToken,
+) {
+    while !cancel.is_cancelled() {
+        let run = netconsole::run(Arc::clone(&socket), Arc::clone(&hub), Arc::clone(&drops));
+        let mut task = tokio::spawn(run);
+        tokio::select! {
+            () = cancel.cancelled() => task.abort(),
+            ended = &mut task => {
+                if let Err(failure) = ended {
+                    error!("the receiver of kernel messages failed: {failure}");
+                }
+            }
+        }
     }
 }
