@@ -2,13 +2,22 @@
 //!
 //! * [`spec`]: what a virtual node is made of, bounds checked.
 //! * [`accel`]: whether KVM really works here.
+//! * [`qemu`]: the command line, and where the firmware is.
+//! * [`tap`]: the node's plug in its bridge.
+//! * [`process`]: which process is this node's QEMU, and no other.
+//! * [`qmp`]: QEMU's machine protocol.
+//! * [`console`]: the serial console: many readers, one writer path, bounded history.
 //! * [`node`]: one supervised QEMU: start, adopt, reset, stop, remove, events.
-//! * [`console`]: its serial console: many readers, one writer path, bounded history.
 
 pub mod accel;
 pub mod console;
 pub mod node;
+pub mod process;
+pub mod qemu;
+pub mod qmp;
 pub mod spec;
+mod supervisor;
+pub mod tap;
 
 pub use accel::{Accel, AccelChoice};
 pub use console::Console;

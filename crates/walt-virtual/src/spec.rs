@@ -54,12 +54,81 @@ pub enum SpecError {
     Bridge(String),
 }
 
+/// Bounds of the memory of a virtual node, in MiB.
+pub const RAM_MB: std::ops::RangeInclusive<u32> = 128..=65_536;
+/// Bounds of the number of its CPUs.
+pub const CPU_CORES: std::ops::RangeInclusive<u32> = 1..=64;
+
 impl NodeSpec {
     /// Checks every bound.
     ///
     /// # Errors
     /// The first thing that is wrong.
     pub fn validate(&self) -> Result<(), SpecError> {
-        unimplemented!()
+        let name_ok = (1..=63).contains(&self.name.len())
+            && self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !self.name.starts_with('-');
+        if !name_ok {
+            return Err(SpecError::Name(self.name.clone()));
+        }
+        if self.mac == [0; 6] || self.mac[0] & 1 != 0 {
+            return Err(SpecError::Mac(self.mac_text()));
+        }
+        // IFNAMSIZ (linux/if.h) is 16, the final zero included.
+        let bridge_ok = (1..=15).contains(&self.bridge.len())
+            && self.bridge.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+        if !bridge_ok {
+            return Err(SpecError::Bridge(self.bridge.clone()));
+        }
+        if !RAM_MB.contains(&self.ram_mb) {
+            return Err(SpecError::Ram(self.ram_mb));
+        }
+        if !CPU_CORES.contains(&self.cpu_cores) {
+            return Err(SpecError::Cpu(self.cpu_cores));
+        }
+        Ok(())
+    }
+
+    /// The address as `52:54:00:aa:bb:cc`.
+    pub fn mac_text(&self) -> String {
+        self.mac.map(|byte| format!("{byte:02x}")).join(":")
+    }
+
+    /// Name of the node's plug on the host: `wt525400aabbcc`.
+    pub fn tap_name(&self) -> String {
+        format!("wt{}", self.mac.map(|byte| format!("{byte:02x}")).concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn bounds() {
+        let good = NodeSpec {
+            name: "vnode-1".into(),
+            mac: [0x52, 0x54, 0, 0xaa, 0xbb, 0xcc],
+            firmware: Firmware::Bios,
+            ram_mb: 512,
+            cpu_cores: 4,
+            bridge: "walt-net".into(),
+            dir: "/tmp/x".into(),
+        };
+        good.validate().unwrap();
+        assert_eq!(good.tap_name(), "wt525400aabbcc");
+        assert_eq!(good.mac_text(), "52:54:00:aa:bb:cc");
+        let bad = |change: fn(&mut NodeSpec)| {
+            let mut spec = good.clone();
+            change(&mut spec);
+            spec.validate().unwrap_err()
+        };
+        assert_eq!(bad(|s| s.ram_mb = 100), SpecError::Ram(100));
+        assert_eq!(bad(|s| s.ram_mb = 1 << 20), SpecError::Ram(1 << 20));
+        assert_eq!(bad(|s| s.cpu_cores = 0), SpecError::Cpu(0));
+        assert_eq!(bad(|s| s.name = "a,b".into()), SpecError::Name("a,b".into()));
+        assert!(matches!(bad(|s| s.mac[0] = 1), SpecError::Mac(_)));
+        assert!(matches!(bad(|s| s.bridge = "a/b".into()), SpecError::Bridge(_)));
     }
 }
