@@ -1,10 +1,21 @@
 //! The WalT server as a library of rooms; `main.rs` puts them together.
 
+pub mod api;
 pub mod boot;
+pub mod compose;
+pub mod configuration;
+pub mod console;
+pub mod machines;
 pub mod net;
 pub mod node_access;
+pub mod options;
+pub mod persist;
+pub mod platform;
 pub mod ports;
 pub mod presence;
 pub mod registry;
+pub mod served;
+pub mod services;
 pub mod state;
 pub mod tasks;
+pub mod workflow;

@@ -1,2 +1,29 @@
 //! The WalT server.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use walt_server::compose;
+use walt_server::configuration;
+use walt_server::options::{CommandLine, Verb};
+
+fn main() -> ExitCode {
+    let done = match CommandLine::parse().verb {
+        Verb::CheckConfig(options) => configuration::read(&options.config)
+            .map(|_| println!("ok"))
+            .map_err(anyhow::Error::from),
+        Verb::Run(options) => {
+            compose::start_tracing();
+            configuration::read(&options.config.config)
+                .map_err(anyhow::Error::from)
+                .and_then(|conf| compose::run(conf, options))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -62,12 +62,7 @@ impl Tasks {
         self.tracker.spawn(async move {
             if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
                 let total = panics.fetch_add(1, Ordering::Relaxed) + 1;
-                tracing::error!(
-                    task = name,
-                    total,
-                    "a task panicked: {}",
-                    text_of(panic.as_ref())
-                );
+                tracing::error!(task = name, total, "a task panicked: {}", text_of(panic.as_ref()));
             }
         })
     }

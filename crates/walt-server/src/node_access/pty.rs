@@ -52,7 +52,10 @@ pub fn spawn(mut command: Command, size: Size) -> io::Result<(Child, PtyMaster)>
     drop(command);
     rustix::io::ioctl_fionbio(&master, true)?;
     rustix::io::fcntl_setfd(&master, rustix::io::FdFlags::CLOEXEC)?;
-    Ok((child, PtyMaster { fd: AsyncFd::new(master)? }))
+    // SAFETY: the descriptor is owned by the value given away here, which is never replaced or closed
+    // before the AsyncFd itself is dropped.
+    let fd = unsafe { AsyncFd::register(master)? };
+    Ok((child, PtyMaster { fd }))
 }
 
 impl PtyMaster {

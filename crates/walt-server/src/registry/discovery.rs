@@ -2,9 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use walt_model::{
-    DeviceName, DeviceType, Identity, ImageFullName, Mac, NetSetup, NodeModel, platform_lines,
-};
+use walt_model::{DeviceName, DeviceType, Identity, ImageFullName, Mac, NodeModel, platform_lines};
+
+use walt_proto::api::node::Firmware;
 
 use super::{Device, Node, Registry};
 
@@ -24,7 +24,7 @@ pub struct Sighting<'a> {
 }
 
 /// What was decided, to be written to the state and to the platform log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Discovery {
     /// The device as it is now.
     pub device: Device,
@@ -52,7 +52,7 @@ pub fn register(
         identity.model.as_ref().map(|model| (model.clone(), ImageFullName::default_of(model)));
     let (kind, node, missing_image) = match (identity.device_type, wanted_image) {
         (DeviceType::Node, Some((model, image))) if has_image(&image) => {
-            let node = Node { model, image, machine: None };
+            let node = Node { model, image, firmware: Firmware::Bios };
             (DeviceType::Node, Some(node), None)
         }
         (DeviceType::Node, missing) => (DeviceType::Unknown, None, missing),
@@ -62,14 +62,7 @@ pub fn register(
         None => {
             let name =
                 candidate(registry, seen).unwrap_or_else(|| generated(registry, kind, seen.mac));
-            let device = Device {
-                mac: seen.mac,
-                name,
-                ip: Some(seen.ip),
-                kind,
-                netsetup: NetSetup::Lan,
-                node,
-            };
+            let device = Device { node, ..Device::new(seen.mac, name, Some(seen.ip), kind) };
             let device = registry.put(device).ok()?;
             let lines = vec![announced(&device, false)];
             Some(Discovery { device, lines, missing_image })

@@ -293,21 +293,13 @@ impl Registry {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use walt_model::NetSetup;
 
     fn mac(last: u8) -> Mac {
         Mac([0x52, 0x54, 0, 0, 0, last])
     }
 
     fn device(last: u8, name: &str, ip: Option<[u8; 4]>) -> Device {
-        Device {
-            mac: mac(last),
-            name: name.parse().unwrap(),
-            ip: ip.map(Into::into),
-            kind: DeviceType::Unknown,
-            netsetup: NetSetup::Lan,
-            node: None,
-        }
+        Device::new(mac(last), name.parse().unwrap(), ip.map(Into::into), DeviceType::Unknown)
     }
 
     fn registry(devices: Vec<Device>) -> Registry {

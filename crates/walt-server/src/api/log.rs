@@ -1,0 +1,245 @@
+//! Logs and checkpoints.
+
+use std::collections::{HashMap, VecDeque};
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use walt_logs::{Filter, LogLine, TimeRange, Timestamp};
+use walt_model::{CheckpointName, DeviceSet, HistoryRange, Regex, UserName};
+use walt_proto::api::log::{
+    AddCheckpoint, Checkpoint, CheckpointDate, LogCount, LogQuery, LogRecord,
+};
+use walt_proto::api::{Empty, Event};
+
+use super::Shared;
+use super::caller::Caller;
+use super::extract::{Body, Name};
+use super::failure::Failure;
+use super::stream::{Reporter, events};
+use crate::platform::Platform;
+
+/// Devices whose logs can be asked for.
+const ALLOWED_ISSUERS: &str = "server,all-nodes";
+/// Largest `limit` of a query.
+const MAX_LIMIT: u64 = 1_000_000;
+
+/// A query that was understood.
+struct Plan {
+    filter: Filter,
+    range: Option<TimeRange>,
+    limit: Option<usize>,
+    realtime: bool,
+}
+
+pub(super) async fn query(
+    State(platform): State<Shared>,
+    caller: Caller,
+    Body(query): Body<LogQuery>,
+) -> Result<Response, Failure> {
+    let plan = understand(&platform, &caller.user, query).await?;
+    if plan.range.is_none() && !plan.realtime {
+        return Err(Failure::invalid(
+            "Neither history nor realtime logs were asked for: nothing would be shown.",
+        ));
+    }
+    let tasks = platform.tasks.clone();
+    let stopped = platform.tasks.token();
+    Ok(events(&tasks, "log query", |report| async move {
+        tokio::select! {
+            result = answer(&platform, plan, &report) => result.map(|()| None),
+            () = report.gone() => Ok(None),
+            () = stopped.cancelled() => Ok(None),
+        }
+    }))
+}
+
+async fn answer(platform: &Platform, plan: Plan, report: &Reporter) -> Result<(), Failure> {
+    let logs = &platform.logs;
+    // From one position on: history and live records join without a gap or a duplicate.
+    let mut reader = match (plan.range, plan.realtime) {
+        (Some(range), true) => logs.follow(plan.filter, range).await?,
+        (Some(range), false) => logs.history(plan.filter, range).await?,
+        (None, _) => logs.tail(plan.filter),
+    };
+    let mut newest: VecDeque<LogLine> = VecDeque::new();
+    let mut live = plan.range.is_none();
+    // How long to wait for a page before looking whether the history is over. A slow query that is
+    // cut begins again: each time it is given longer.
+    let mut patience = std::time::Duration::from_millis(50);
+    if live {
+        report.send(Event::Live).await;
+    }
+    loop {
+        // The reader may turn live before it has anything to give: then it waits here.
+        let page = if live {
+            reader.next_page().await?
+        } else {
+            match plan.realtime {
+                false => reader.next_page().await?,
+                true => tokio::select! {
+                    biased;
+                    page = reader.next_page() => page?,
+                    () = tokio::time::sleep(patience) => {
+                        if !reader.is_live() {
+                            patience *= 2;
+                            continue;
+                        }
+                        Some(Vec::new())
+                    }
+                },
+            }
+        };
+        let Some(page) = page else { break };
+        let now_live = reader.is_live();
+        if !live && !(now_live && page.is_empty()) {
+            match plan.limit {
+                None => {
+                    for line in page {
+                        report.send(record(line)).await;
+                    }
+                }
+                Some(limit) => {
+                    newest.extend(page);
+                    while newest.len() > limit {
+                        newest.pop_front();
+                    }
+                }
+            }
+        } else if live {
+            for line in page {
+                report.send(record(line)).await;
+            }
+        }
+        if now_live && !live {
+            for line in newest.drain(..) {
+                report.send(record(line)).await;
+            }
+            report.send(Event::Live).await;
+            live = true;
+        }
+    }
+    for line in newest {
+        report.send(record(line)).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn count(
+    State(platform): State<Shared>,
+    caller: Caller,
+    Body(query): Body<LogQuery>,
+) -> Result<Json<LogCount>, Failure> {
+    let plan = understand(&platform, &caller.user, query).await?;
+    let records = match plan.range {
+        Some(range) => platform.logs.count(plan.filter, range, None).await?,
+        None => 0,
+    };
+    Ok(Json(LogCount { records }))
+}
+
+async fn understand(
+    platform: &Platform,
+    user: &UserName,
+    query: LogQuery,
+) -> Result<Plan, Failure> {
+    let pattern = |text: Option<String>| -> Result<Option<Regex>, Failure> {
+        let parsed = text.map(|text| text.parse::<Regex>()).transpose();
+        parsed.map_err(|error| Failure::invalid(error.to_string()))
+    };
+    let issuers = match query.issuers {
+        None => None,
+        Some(set) => {
+            let facts = platform.registry.facts();
+            let allowed = DeviceSet::new(ALLOWED_ISSUERS);
+            let chosen = DeviceSet::new(&set).resolve_within(&facts, user, &allowed)?;
+            let devices =
+                chosen.iter().filter_map(|facts| platform.registry.by_name(facts.name.as_str()));
+            Some(devices.map(|device| device.mac).collect())
+        }
+    };
+    let range = match query.history {
+        None => None,
+        Some(text) => resolve(platform, user, &text).await?,
+    };
+    Ok(Plan {
+        filter: Filter {
+            issuers,
+            streams: pattern(query.streams)?,
+            lines: pattern(query.line)?,
+            ..Filter::default()
+        },
+        range,
+        limit: query.limit.map(|limit| limit.min(MAX_LIMIT) as usize),
+        realtime: query.realtime,
+    })
+}
+
+/// The span of time a text means, for this user, now.
+async fn resolve(
+    platform: &Platform,
+    user: &UserName,
+    text: &str,
+) -> Result<Option<TimeRange>, Failure> {
+    let range: HistoryRange = text.parse().map_err(|error| Failure::invalid(format!("{error}")))?;
+    let known = platform.logs.checkpoints(user).await?;
+    let known: HashMap<String, Timestamp> =
+        known.into_iter().map(|checkpoint| (checkpoint.name, checkpoint.timestamp)).collect();
+    let instant = |name: &CheckpointName| {
+        let at = known.get(name.as_str())?;
+        jiff::Timestamp::from_microsecond(at.0).ok()
+    };
+    let bounds = range
+        .resolve(jiff::Timestamp::now(), instant)
+        .map_err(|error| Failure::invalid(error.to_string()))?;
+    let stamp = |at: jiff::Timestamp| Timestamp(at.as_microsecond());
+    Ok(bounds.map(|(start, end)| TimeRange { start: start.map(stamp), end: end.map(stamp) }))
+}
+
+fn record(line: LogLine) -> Event {
+    Event::Record(LogRecord {
+        timestamp_us: line.timestamp.0,
+        issuer: line.issuer_name.to_string(),
+        stream: line.stream.as_str().to_owned(),
+        line: line.line.to_string(),
+    })
+}
+
+pub(super) async fn checkpoints(
+    State(platform): State<Shared>,
+    caller: Caller,
+) -> Result<Json<Vec<Checkpoint>>, Failure> {
+    let known = platform.logs.checkpoints(&caller.user).await?;
+    let told = known.into_iter().map(|c| Checkpoint { name: c.name, timestamp_us: c.timestamp.0 });
+    Ok(Json(told.collect()))
+}
+
+pub(super) async fn add_checkpoint(
+    State(platform): State<Shared>,
+    caller: Caller,
+    Body(request): Body<AddCheckpoint>,
+) -> Result<Json<Checkpoint>, Failure> {
+    let name: CheckpointName =
+        request.name.parse().map_err(|error| Failure::invalid(format!("{error}")))?;
+    let now = Timestamp::now();
+    let at = match request.date {
+        None => now,
+        Some(CheckpointDate::SecondsAgo(seconds)) => {
+            now.before(std::time::Duration::from_secs(seconds))
+        }
+        Some(CheckpointDate::AtUs(micros)) => Timestamp(micros),
+    };
+    platform.logs.add_checkpoint(&caller.user, &name, at).await?;
+    Ok(Json(Checkpoint { name: name.to_string(), timestamp_us: at.0 }))
+}
+
+pub(super) async fn remove_checkpoint(
+    State(platform): State<Shared>,
+    caller: Caller,
+    Name(name): Name,
+) -> Result<Json<Empty>, Failure> {
+    let name: CheckpointName =
+        name.parse().map_err(|error| Failure::invalid(format!("{error}")))?;
+    platform.logs.remove_checkpoint(&caller.user, &name).await?;
+    Ok(Json(Empty {}))
+}

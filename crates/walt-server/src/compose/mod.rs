@@ -1,0 +1,125 @@
+//! Putting the parts together: open, start, wait, stop.
+
+mod start;
+mod stop;
+
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use walt_model::ServerConf;
+
+use crate::options::RunOptions;
+use crate::platform::Platform;
+
+/// Messages of the server on its error output; the environment variable `WALT_LOG` chooses them
+/// (`info` by default, `debug`, `walt_nfs=trace`...).
+pub fn start_tracing() {
+    let filter = EnvFilter::try_from_env("WALT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let to = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    // Refused only when it was done before.
+    let _ = to.with_ansi(false).try_init();
+}
+
+/// Runs the platform until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What prevents it from starting; nothing is left then.
+pub fn run(conf: ServerConf, options: RunOptions) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(live(conf, options));
+    // Blocking threads that hang (a dead disk) must not hold the end of the process.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    result
+}
+
+async fn live(conf: ServerConf, options: RunOptions) -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let cancel = CancellationToken::new();
+    let places = Places::prepare(&options)?;
+    let _lock = places.lock()?;
+
+    let starting = start::start(&conf, &places, cancel.clone());
+    let platform = tokio::select! {
+        started = starting => started?,
+        _ = term.recv() => return stop::abandon(&places).await,
+        _ = interrupt.recv() => return stop::abandon(&places).await,
+    };
+    ready(&platform);
+    tokio::select! {
+        _ = term.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    stop::stop(platform, &places, options.stop_nodes_on_exit).await
+}
+
+/// Tells systemd that the platform is up, and goes on telling it.
+fn ready(platform: &Platform) {
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(
+        network = %platform.place.subnet,
+        devices = platform.registry.devices().len(),
+        images = platform.images.count(),
+        "walt-server {} is ready", env!("CARGO_PKG_VERSION")
+    );
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let cancel = platform.tasks.token();
+    platform.tasks.spawn("systemd watchdog", async move {
+        let mut beat = tokio::time::interval(limit / 3);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                _ = beat.tick() => {
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                }
+            }
+        }
+    });
+}
+
+/// The directories of a platform.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub state: PathBuf,
+    pub run: PathBuf,
+    pub pxe: PathBuf,
+}
+
+impl Places {
+    fn prepare(options: &RunOptions) -> anyhow::Result<Self> {
+        let made = |dir: &Path| -> anyhow::Result<PathBuf> {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(dir)
+                .with_context(|| format!("cannot make {}", dir.display()))?;
+            dir.canonicalize().with_context(|| format!("cannot use {}", dir.display()))
+        };
+        let state = made(&options.state_dir)?;
+        let run = made(&options.run_dir)?;
+        let pxe = options.pxe_dir.clone().unwrap_or_else(|| state.join("pxe"));
+        Ok(Self { pxe: made(&pxe)?, state, run })
+    }
+
+    /// One server per state directory.
+    fn lock(&self) -> anyhow::Result<nix::fcntl::Flock<File>> {
+        let path = self.state.join("lock");
+        let file =
+            File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(lock),
+            Err(_) => bail!("another walt-server uses {} (its lock is held)", self.state.display()),
+        }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.run.join("api.sock")
+    }
+}

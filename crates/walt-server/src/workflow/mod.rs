@@ -1,0 +1,109 @@
+//! What the platform does over several steps: plain async functions, a limit on every step.
+//!
+//! They know nothing of the API: they take devices and names, tell their progress through [`Progress`]
+//! and give results per node as data. Whoever asked may go away: the work goes on.
+
+pub mod boot_image;
+pub mod clone_default;
+pub mod create;
+pub mod reboot;
+pub mod remove;
+pub mod rename;
+pub mod upkeep;
+pub mod wait;
+pub mod watchdog;
+
+use walt_model::{DeviceName, ImageFullName, ImageName, NodeModel};
+
+use crate::registry::RegistryError;
+use crate::served::ServeError;
+use crate::state::StateError;
+
+/// Told how far a workflow is.
+pub trait Progress: Send + Sync {
+    /// What it is busy with (`Preparing the image`).
+    fn label(&self, text: &str);
+}
+
+/// For workflows nobody watches.
+pub struct Unwatched;
+
+impl Progress for Unwatched {
+    fn label(&self, text: &str) {
+        tracing::debug!("{text}");
+    }
+}
+
+/// Why a workflow did not do what it was asked. The messages are what users read.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkflowError {
+    /// Refused by the registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Not written to disk.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The image cannot be served.
+    #[error("Image '{image}' cannot be used: {source}.")]
+    Serve {
+        /// The image.
+        image: String,
+        /// Why.
+        source: ServeError,
+    },
+    /// The image store does not work.
+    #[error("The image store did not answer: {0}.")]
+    Store(#[from] walt_images::CatalogueError),
+    /// No such image in the working set.
+    #[error("Error: No such image '{0}'.")]
+    NoSuchImage(ImageName),
+    /// The default image of a model is not there.
+    #[error("The default image of {model} nodes, {image}, is not on this server.")]
+    NoDefaultImage {
+        /// The model.
+        model: NodeModel,
+        /// The image.
+        image: ImageFullName,
+    },
+    /// The image does not boot these models.
+    #[error("Image '{image}' is not compatible with node model(s) {}.", .models.join(", "))]
+    Incompatible {
+        /// The image.
+        image: ImageFullName,
+        /// The models.
+        models: Vec<String>,
+    },
+    /// Only virtual nodes can be removed.
+    #[error("FAILED: {0} is a real node (not virtual).")]
+    NotVirtual(DeviceName),
+    /// The virtual machine does not start or stop.
+    #[error("The virtual machine of {node} failed: {source}.")]
+    Machine {
+        /// The node.
+        node: DeviceName,
+        /// Why.
+        source: walt_virtual::NodeError,
+    },
+    /// A step took too long.
+    #[error("{what} took more than {seconds} s.")]
+    Timeout {
+        /// The step.
+        what: &'static str,
+        /// Its limit.
+        seconds: u64,
+    },
+    /// A value that cannot be.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Runs a step with its limit.
+pub(crate) async fn within<T>(
+    what: &'static str,
+    seconds: u64,
+    step: impl Future<Output = T>,
+) -> Result<T, WorkflowError> {
+    tokio::time::timeout(std::time::Duration::from_secs(seconds), step)
+        .await
+        .map_err(|_| WorkflowError::Timeout { what, seconds })
+}
