@@ -5,14 +5,13 @@
 //! step at once, and changes nothing for systems: it makes no address and no route.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::unix::AsyncFd;
+use tokio::net::UdpSocket;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -33,14 +32,14 @@ const SPACING: Duration = Duration::from_millis(50);
 pub struct RouterAdvertiser {
     interface: String,
     index: u32,
-    socket: AsyncFd<Socket>,
+    socket: UdpSocket,
 }
 
 impl RouterAdvertiser {
     /// Opens the raw socket (needs `CAP_NET_RAW`). The service is optional: a caller may log the error
     /// and go on; boots of old iPXE ROMs then take 10 to 40 s longer.
     pub fn bind(interface: &str) -> Result<Self, NetbootError> {
-        let open = || -> io::Result<(u32, AsyncFd<Socket>)> {
+        let open = || -> io::Result<(u32, UdpSocket)> {
             let index = if_nametoindex(interface)?;
             let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
             socket.set_nonblocking(true)?;
@@ -51,7 +50,8 @@ impl RouterAdvertiser {
             socket.set_multicast_if_v6(index)?;
             socket.set_multicast_loop_v6(false)?;
             socket.join_multicast_v6(&ALL_ROUTERS, index)?;
-            Ok((index, AsyncFd::new(socket)?))
+            // The type of tokio for datagrams serves raw sockets as well.
+            Ok((index, UdpSocket::from_std(socket.into())?))
         };
         match open() {
             Ok((index, socket)) => Ok(Self { interface: interface.to_owned(), index, socket }),
@@ -87,16 +87,10 @@ impl RouterAdvertiser {
     }
 
     async fn answer_one(&self) -> io::Result<()> {
-        let mut buffer = [MaybeUninit::uninit(); 1500];
-        self.socket
-            .async_io(tokio::io::Interest::READABLE, |socket| socket.recv(&mut buffer))
-            .await?;
+        // The kernel lets only solicitations through, and nothing in them changes the answer.
+        self.socket.recv(&mut [0; 64]).await?;
         let everybody = SocketAddrV6::new(ALL_NODES, 0, 0, self.index);
-        self.socket
-            .async_io(tokio::io::Interest::WRITABLE, |socket| {
-                socket.send_to(&NO_ROUTER, &everybody.into())
-            })
-            .await?;
+        self.socket.send_to(&NO_ROUTER, everybody).await?;
         tracing::debug!(interface = self.interface, "router solicitation answered: no router");
         Ok(())
     }
