@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::Interest;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -42,9 +43,11 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) {
     let (done, finished) = mpsc::unbounded_channel();
+    let (reader, writer) = stream.into_split();
     let mut connection = Connection {
         service,
-        stream,
+        reader,
+        writer,
         client,
         told: ToldSteps::default(),
         input: Records::default(),
@@ -65,7 +68,8 @@ pub(super) async fn serve(
 
 struct Connection {
     service: Arc<Service>,
-    stream: TcpStream,
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
     client: IpAddr,
     told: ToldSteps,
     input: Records,
@@ -81,36 +85,28 @@ impl Connection {
         loop {
             self.take_calls()?;
             self.send()?;
-            let taking = self.may_take();
-            let interest = match (taking, self.output.is_empty()) {
-                (true, true) => Some(Interest::READABLE),
-                (true, false) => Some(Interest::READABLE | Interest::WRITABLE),
-                (false, false) => Some(Interest::WRITABLE),
-                (false, true) => None,
-            };
-            let ready = tokio::select! {
+            // One of the three is always awaited: when no calls are taken, some are under way or
+            // some replies are to be sent.
+            tokio::select! {
                 Some(reply) = self.finished.recv(), if self.in_flight > 0 => {
                     self.finish_call(reply);
                     while let Ok(reply) = self.finished.try_recv() {
                         self.finish_call(reply);
                     }
-                    continue;
                 }
-                ready = wait(&self.stream, interest, self.input.is_partial()) => ready?,
-            };
-            if taking && ready.is_readable() && !self.receive()? {
-                return Ok(());
+                received = receive(&mut self.reader, &mut self.input), if may_take(self.in_flight, &self.output) => {
+                    if received? == 0 {
+                        return Ok(());
+                    }
+                }
+                writable = self.writer.writable(), if !self.output.is_empty() => writable?,
             }
         }
     }
 
-    fn may_take(&self) -> bool {
-        self.in_flight < IN_FLIGHT_MAX && self.output.len() < REPLIES_MAX
-    }
-
     /// Carries out the calls that are there.
     fn take_calls(&mut self) -> io::Result<()> {
-        while self.may_take() {
+        while may_take(self.in_flight, &self.output) {
             let Some(record) = self.input.next()? else {
                 return Ok(());
             };
@@ -144,24 +140,15 @@ impl Connection {
         }
     }
 
-    /// Takes what has arrived; `false` at the end of the stream.
-    fn receive(&mut self) -> io::Result<bool> {
-        self.input.make_room();
-        match self.stream.try_read_buf(&mut self.input.buffer) {
-            Ok(0) => Ok(false),
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Sends what the socket takes now.
     fn send(&mut self) -> io::Result<()> {
         while !self.output.is_empty() {
             let sent = {
                 let mut slices = [IoSlice::new(&[]); 16];
-                let count = self.output.slices(&mut slices);
-                self.stream.try_write_vectored(&slices[..count])
+                match self.output.slices(&mut slices) {
+                    1 => self.writer.try_write(&slices[0]),
+                    count => self.writer.try_write_vectored(&slices[..count]),
+                }
             };
             match sent {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -185,7 +172,7 @@ impl Connection {
                 } else if self.output.is_empty() {
                     return Ok(());
                 } else {
-                    self.stream.writable().await?;
+                    self.writer.writable().await?;
                 }
             }
         };
@@ -195,20 +182,19 @@ impl Connection {
     }
 }
 
-/// Waits for the socket; for ever when it is of no interest now.
-async fn wait(
-    stream: &TcpStream,
-    interest: Option<Interest>,
-    partial: bool,
-) -> io::Result<tokio::io::Ready> {
-    let Some(interest) = interest else {
-        return std::future::pending().await;
-    };
-    if !partial {
-        return stream.ready(interest).await;
+/// Whether another call may be carried out now, or must wait in the socket.
+fn may_take(in_flight: usize, output: &Replies) -> bool {
+    in_flight < IN_FLIGHT_MAX && output.len() < REPLIES_MAX
+}
+
+/// Waits for more bytes; 0 at the end of the stream.
+async fn receive(reader: &mut OwnedReadHalf, input: &mut Records) -> io::Result<usize> {
+    input.make_room();
+    if !input.is_partial() {
+        return reader.read_buf(&mut input.buffer).await;
     }
     // The client, or somebody who plays one, stopped in the middle of a record.
-    tokio::time::timeout(RECORD_TIMEOUT, stream.ready(interest))
+    tokio::time::timeout(RECORD_TIMEOUT, reader.read_buf(&mut input.buffer))
         .await
         .unwrap_or_else(|_| Err(invalid("the rest of a record does not come")))
 }
