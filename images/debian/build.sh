@@ -64,6 +64,7 @@ need() { command -v "$1" >/dev/null || missing="$missing $2"; }
 need mmdebstrap mmdebstrap
 need python3 python3
 need sha256sum coreutils
+need flock util-linux
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
 if [ -n "$import_root" ]; then
     need skopeo skopeo
@@ -74,6 +75,14 @@ fi
 
 # -- cleaning up, at any moment -----------------------------------------------------------------------------
 mkdir -p "$cache/archives"
+# One build at a time: a second caller waits, and then finds the image in the cache.
+exec 9>"$cache/lock"
+flock -n 9 || {
+    say 'waiting for another build in the same cache'
+    flock 9
+}
+# What a killed build left behind.
+rm -rf "$cache"/work.*
 work=$(mktemp -d "$cache/work.XXXXXX")
 child=''
 clean() {
