@@ -112,7 +112,8 @@ fn at_most(value: u64, bound: u16) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    // Octal escapes: texts of TFTP packets end with NUL bytes.
+    #![allow(clippy::unwrap_used, clippy::octal_escapes)]
 
     use super::*;
     use proptest::prelude::*;
