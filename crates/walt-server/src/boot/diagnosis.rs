@@ -4,8 +4,10 @@ use super::stage::{Outcome, Stage, StageKind};
 use super::timeline::{Boot, End};
 
 /// A boot without anything new for this long is said to have stopped, in milliseconds.
-/// The longest silence of a healthy boot is a slow guest between its kernel and its init.
-const QUIET_MS: u64 = 20_000;
+const QUIET_MS: u64 = 40_000;
+/// The same once the kernel runs: nothing is seen of a slow guest until its init speaks, and then until
+/// its sshd answers.
+const QUIET_SYSTEM_MS: u64 = 120_000;
 
 /// What the platform knows beside the time line.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +38,8 @@ pub fn diagnose(boot: &Boot, facts: &Facts, now_ms: u64) -> Option<Stopped> {
     }
     let since_ms = boot.last_ms();
     let failure = blocking_failure(boot);
-    let quiet = now_ms.saturating_sub(since_ms) >= QUIET_MS;
+    let limit = if system_runs(boot) { QUIET_SYSTEM_MS } else { QUIET_MS };
+    let quiet = now_ms.saturating_sub(since_ms) >= limit;
     let machine = facts.machine_problem.as_ref();
     if failure.is_none() && machine.is_none() && !quiet {
         return None;
@@ -55,6 +58,15 @@ pub fn diagnose(boot: &Boot, facts: &Facts, now_ms: u64) -> Option<Stopped> {
         since_ms: last.map_or(since_ms, Stage::last_ms),
         cause,
     })
+}
+
+/// The kernel was fetched, and no file is being fetched.
+fn system_runs(boot: &Boot) -> bool {
+    let is_kernel =
+        |stage: &Stage| stage.kind == StageKind::Kernel && stage.outcome == Outcome::Done;
+    let fetching =
+        |stage: &Stage| stage.kind < StageKind::Root && stage.outcome == Outcome::Running;
+    boot.stages.iter().any(is_kernel) && !boot.stages.iter().any(fetching)
 }
 
 /// The failure nothing came after. A file that is missing is often normal: boot loaders try several
@@ -157,7 +169,7 @@ mod tests {
         boot.file_ended("boot-params.ipxe", "HTTP", None, 3_100, Some("no such file"));
         boot.file_ended("kernel", "HTTP", Some(9), 3_200, None);
         assert_eq!(diagnose(&boot, &Facts::default(), 4_000), None);
-        let found = diagnose(&boot, &Facts::default(), 60_000).unwrap();
+        let found = diagnose(&boot, &Facts::default(), 160_000).unwrap();
         assert!(found.cause.contains("root was never mounted"));
     }
 
@@ -171,7 +183,7 @@ mod tests {
         let mut silent = boot();
         silent.note(Stage::instant(StageKind::Root, "/x/fs", 2_000));
         silent.note(Stage::instant(StageKind::Init, "Starting up.", 3_000));
-        let found = diagnose(&silent, &Facts::default(), 99_000).unwrap();
+        let found = diagnose(&silent, &Facts::default(), 199_000).unwrap();
         assert!(found.cause.contains("never notified"));
         silent.up(99_100);
         assert_eq!(diagnose(&silent, &Facts::default(), 999_000), None);

@@ -101,6 +101,8 @@ fn waterfall(boot: &Boot, state: BootState) -> Vec<BootStage> {
         return rows;
     }
     let mut fetched_ms = None;
+    let mut has_kernel = false;
+    let mut fetching = false;
     for stage in &boot.stages {
         let api = gathered(stage.kind);
         if !matches!(
@@ -121,7 +123,9 @@ fn waterfall(boot: &Boot, state: BootState) -> Vec<BootStage> {
         }
         if matches!(api, ApiStage::Kernel | ApiStage::Initrd) && stage.outcome == Outcome::Done {
             fetched_ms = fetched_ms.max(stage.end_ms);
+            has_kernel |= api == ApiStage::Kernel;
         }
+        fetching |= stage.outcome == Outcome::Running;
         rows.push(row(api, stage, boot.start_ms, going_on));
     }
     rows.sort_by_key(|row| row.start_ms);
@@ -153,7 +157,9 @@ fn waterfall(boot: &Boot, state: BootState) -> Vec<BootStage> {
             row.via = Some("nfs".to_owned());
             rows.push(row);
         }
-        (Some(fetched), None) if booted_ms.is_none() && root.is_none() => {
+        (Some(fetched), None)
+            if has_kernel && !fetching && booted_ms.is_none() && root.is_none() =>
+        {
             rows.push(span(ApiStage::Root, since(fetched), None, open));
         }
         _ => {}

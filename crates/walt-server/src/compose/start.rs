@@ -44,9 +44,6 @@ pub(super) async fn start(
     cancel: CancellationToken,
 ) -> Result<Arc<Platform>> {
     let networks = net::up(conf, &places.state, &cancel).await.context("networks")?;
-    for line in networks.done() {
-        tracing::info!("{line}");
-    }
     match on_networks(&networks, places).await {
         Ok(platform) => Ok(platform),
         Err(error) => {

@@ -70,13 +70,8 @@ async fn stop_machines(platform: &Platform) {
 }
 
 async fn undo_networks(places: &Places, how: Stop) {
-    match net::down(&places.state, how).await {
-        Ok(undone) => {
-            for line in undone.done {
-                tracing::info!("{line}");
-            }
-        }
-        Err(error) => tracing::error!("networks: {error}"),
+    if let Err(error) = net::down(&places.state, how).await {
+        tracing::error!("networks: {error}");
     }
 }
 
