@@ -261,6 +261,56 @@ async fn a_root_is_made_once_used_again_and_released() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn layers_hide_what_is_below_them() {
+    let Some(platform) = Platform::new() else { return };
+    let tree = platform.path("tree");
+    busybox_tree(&tree);
+    std::fs::create_dir_all(tree.join("opt/kept")).unwrap();
+    for name in ["opt/gone", "opt/changed", "opt/kept/file"] {
+        std::fs::write(tree.join(name), "first").unwrap();
+    }
+    platform.import(&tree, "alice/base:latest").await;
+    // Layers made by containers, as an image shell makes them.
+    let podman = platform.podman().await;
+    let second = Duration::from_secs(60);
+    let mut below = "docker.io/alice/base:latest".to_owned();
+    let changes =
+        ["rm /opt/gone", "echo second > /opt/changed", "mv /opt/kept /opt/moved", "chown 7:8 /opt"];
+    for (index, change) in changes.iter().enumerate() {
+        let name = format!("step{index}");
+        let run = ["run", "--network", "none", "--name", &name, &below, "/bin/busybox", "sh", "-c"];
+        let command = format!("export PATH=/bin; busybox {change}");
+        let command = if change.starts_with("echo") { (*change).to_owned() } else { command };
+        podman.run(&[&run[..], &[&command]].concat(), second).await.unwrap();
+        let above = format!("docker.io/alice/step{index}:latest");
+        podman.run(&["commit", "-q", &name, &above], second).await.unwrap();
+        podman.run(&["rm", &name], second).await.unwrap();
+        below = above;
+    }
+    let catalogue = Catalogue::open(podman).await.unwrap();
+    let entry = catalogue.get("alice/step3:latest").unwrap();
+    assert_eq!(entry.layers, 5);
+    assert_eq!(entry.models, ["pc-x86-64", "qemu"]);
+    let roots = platform.roots().await;
+    let root = roots.ensure(&entry.id, &layer()).await.unwrap();
+    let opt = root.dir.join("opt");
+    assert!(!opt.join("gone").exists() && !opt.join("kept").exists());
+    assert_eq!(std::fs::read_to_string(opt.join("changed")).unwrap(), "second\n");
+    assert_eq!(std::fs::read_to_string(opt.join("moved/file")).unwrap(), "first");
+    let metadata = std::fs::metadata(&opt).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), (7, 8));
+    // The root directory looks as podman shows it: it has the attributes of the topmost layer.
+    assert_eq!(std::fs::metadata(&root.dir).unwrap().mode() & 0o7777, 0o555);
+    // Several images share layers and are mounted side by side.
+    let base = catalogue.resolve("alice/base:latest").await.unwrap();
+    let other = roots.ensure(&base, &layer()).await.unwrap();
+    assert!(other.dir.join("opt/gone").exists());
+    assert_eq!(roots.release_all().await.len(), 0);
+    assert_eq!(platform.root_mounts(), 0);
+    println!("mounts of podman itself: {:?}", platform.mounts());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_links_stay_in_the_image() {
     let Some(platform) = Platform::new() else { return };
     let tree = platform.path("tree");
