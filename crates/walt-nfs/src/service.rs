@@ -62,11 +62,34 @@ impl Service {
         record: &Bytes,
         out: &mut Vec<u8>,
     ) -> Outcome {
-        let mut call = match Call::parse(record) {
+        let call = match Call::parse(record) {
             Ok(call) => call,
             Err(bad) if rpc::refuse_bad(out, &bad) => return Outcome::Answered,
             Err(_) => return Outcome::Garbage,
         };
+        let (xid, procedure, start) = (call.xid, Procedure::of(&call), out.len());
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            self.dispatch(client, transport, told, record, call, out)
+        }));
+        outcome.unwrap_or_else(|_| {
+            out.truncate(start);
+            match procedure {
+                Some(procedure) => procedure.reply_failure(out, xid, panicked(procedure)),
+                None => rpc::refuse(out, xid, accept_stat::SYSTEM_ERR),
+            }
+            Outcome::Answered
+        })
+    }
+
+    fn dispatch(
+        self: &Arc<Self>,
+        client: IpAddr,
+        transport: Transport,
+        told: &mut ToldSteps,
+        record: &Bytes,
+        mut call: Call<'_>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
         use nfs3_types::{nfs3, portmap as pm};
         let versions = match (call.program, transport) {
             (pm::PROGRAM, _) => (pm::VERSION, pm::VERSION),
@@ -179,28 +202,24 @@ impl Service {
         let xid = call.xid;
         let target = image::Target { root, node, key: &self.key };
         let start = out.len();
-        let done = catch_unwind(AssertUnwindSafe(|| {
-            let reply = Reply::success(out, xid);
-            let done = match procedure {
-                Procedure::Nfs(procedure) => image::call(&target, procedure, &mut call, out)?,
-                Procedure::GetAcl => {
-                    let mask = call.args.u32()?;
-                    out.put_u32(nfsstat3::NFS3_OK as u32);
-                    out.put_u32(1);
-                    out.put_slice(root.index().attributes(node));
-                    acl::put_no_lists(out, mask);
-                    image::Done::Now
-                }
-                Procedure::SetAcl | Procedure::NullAcl => {
-                    return Err(nfsstat3::NFS3ERR_ROFS.into());
-                }
-            };
-            reply.finish(out);
-            Ok(done)
-        }));
+        let reply = Reply::success(out, xid);
+        let done = match procedure {
+            Procedure::Nfs(procedure) => image::call(&target, procedure, &mut call, out),
+            Procedure::GetAcl => call.args.u32().map_err(Failure::from).map(|mask| {
+                out.put_u32(nfsstat3::NFS3_OK as u32);
+                out.put_u32(1);
+                out.put_slice(root.index().attributes(node));
+                acl::put_no_lists(out, mask);
+                image::Done::Now
+            }),
+            Procedure::SetAcl | Procedure::NullAcl => Err(nfsstat3::NFS3ERR_ROFS.into()),
+        };
         match done {
-            Ok(Ok(image::Done::Now)) => Outcome::Answered,
-            Ok(Ok(image::Done::Read(pending))) => {
+            Ok(image::Done::Now) => {
+                reply.finish(out);
+                Outcome::Answered
+            }
+            Ok(image::Done::Read(pending)) => {
                 out.truncate(start);
                 Outcome::Later(Box::new(move || {
                     let read = catch_unwind(AssertUnwindSafe(|| pending.run()));
@@ -211,14 +230,9 @@ impl Service {
                     }))
                 }))
             }
-            Ok(Err(failure)) => {
+            Err(failure) => {
                 out.truncate(start);
                 procedure.reply_failure(out, xid, failure);
-                Outcome::Answered
-            }
-            Err(_) => {
-                out.truncate(start);
-                procedure.reply_failure(out, xid, panicked(procedure));
                 Outcome::Answered
             }
         }
@@ -335,15 +349,14 @@ enum Procedure {
 
 impl Procedure {
     fn of(call: &Call<'_>) -> Option<Self> {
-        if call.program == acl::PROGRAM {
-            match call.procedure {
-                acl::NULL => Some(Self::NullAcl),
-                acl::GETACL => Some(Self::GetAcl),
-                acl::SETACL => Some(Self::SetAcl),
-                _ => None,
+        match (call.program, call.procedure) {
+            (acl::PROGRAM, acl::NULL) => Some(Self::NullAcl),
+            (acl::PROGRAM, acl::GETACL) => Some(Self::GetAcl),
+            (acl::PROGRAM, acl::SETACL) => Some(Self::SetAcl),
+            (nfs3_types::nfs3::PROGRAM, number) => {
+                NFS_PROGRAM::try_from(number).ok().map(Self::Nfs)
             }
-        } else {
-            NFS_PROGRAM::try_from(call.procedure).ok().map(Self::Nfs)
+            _ => None,
         }
     }
 
@@ -400,3 +413,6 @@ fn reply(out: &mut Vec<u8>, xid: u32, results: impl FnOnce(&mut Vec<u8>) -> Resu
     out.truncate(start);
     rpc::refuse(out, xid, refused);
 }
+
+#[cfg(test)]
+mod tests;

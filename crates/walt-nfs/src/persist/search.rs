@@ -15,12 +15,17 @@ const DEPTH_MAX: usize = 1000;
 /// Pause between two searches that found nothing: handles of removed files must not cost much.
 const SEARCH_PAUSE: Duration = Duration::from_secs(2);
 
-/// Where inodes were last seen: number -> number of the directory, and name there. A wrong or
-/// missing place only costs a search.
+/// Where inodes were last seen, by number. A wrong or missing place only costs a search.
 #[derive(Default)]
 pub(super) struct KnownPlaces {
-    places: Mutex<HashMap<u64, (u64, Box<[u8]>)>>,
+    places: Mutex<HashMap<u64, Place>>,
     failed: Mutex<Option<Instant>>,
+}
+
+/// A directory, by number, and a name there.
+struct Place {
+    directory: u64,
+    name: Box<[u8]>,
 }
 
 impl KnownPlaces {
@@ -29,7 +34,8 @@ impl KnownPlaces {
         if places.len() >= PLACES_MAX {
             places.clear();
         }
-        places.insert(number, (directory, name.into()));
+        let name = name.into();
+        places.insert(number, Place { directory, name });
     }
 
     /// Holds the object with that inode number, if it is still the same one.
@@ -64,9 +70,9 @@ impl KnownPlaces {
         let mut parts: Vec<&[u8]> = Vec::new();
         let mut at = number;
         while at != root_number {
-            let (directory, name) = places.get(&at)?;
-            parts.push(name);
-            at = *directory;
+            let place = places.get(&at)?;
+            parts.push(&place.name);
+            at = place.directory;
             if parts.len() > DEPTH_MAX {
                 return None;
             }
