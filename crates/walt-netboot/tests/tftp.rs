@@ -343,7 +343,7 @@ fn many_clients_on_a_bad_network() {
                         .wrapping_mul(6_364_136_223_846_793_005)
                         .wrapping_add(1_442_695_040_888_963_407);
                     // One packet in a hundred is lost.
-                    if (state >> 33) % 100 == 0 {
+                    if (state >> 33).is_multiple_of(100) {
                         losses.fetch_add(1, Ordering::Relaxed);
                         continue;
                     }

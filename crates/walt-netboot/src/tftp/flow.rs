@@ -266,7 +266,7 @@ mod tests {
             let mut state = seed;
             let mut lost = || {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 33) % 10 == 0
+                (state >> 33).is_multiple_of(10)
             };
             let (mut flow, mut step) = Flow::start(last, window, false, None, now);
             let mut received = 0_u64;
