@@ -10,10 +10,9 @@ fn main() -> io::Result<()> {
     for entry in fs::read_dir(&docs)? {
         let path = entry?.path();
         let is_topic = path.extension().is_some_and(|extension| extension == "md");
-        if let (true, Some(name)) = (is_topic, path.file_stem().and_then(|name| name.to_str())) {
-            if name != "README" {
-                names.push(name.to_owned());
-            }
+        let name = path.file_stem().and_then(|name| name.to_str());
+        if let Some(name) = name.filter(|name| is_topic && *name != "README") {
+            names.push(name.to_owned());
         }
     }
     names.sort();

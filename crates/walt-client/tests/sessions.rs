@@ -22,8 +22,13 @@ fn session(
     let listener = UnixListener::bind(&socket).unwrap();
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut head = [0; 4096];
-        std::io::Read::read(&mut stream, &mut head).unwrap();
+        // Head and body: closing with unread bytes would cut the answer.
+        let mut request = Vec::new();
+        while !request.ends_with(b"}") {
+            let mut bytes = [0; 4096];
+            let count = std::io::Read::read(&mut stream, &mut bytes).unwrap();
+            request.extend_from_slice(&bytes[..count]);
+        }
         let head = format!(
             "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
             NODE.len()

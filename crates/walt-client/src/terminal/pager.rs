@@ -192,18 +192,18 @@ impl Pager {
     }
 
     fn footer(&self, view: &View) -> String {
-        let mut keys = vec!["<q>: quit"];
+        let mut keys = vec!["q: quit"];
         if self.last_top() > 0 {
-            keys.push("<up>/<down>/<page-up>/<page-down>: scroll");
+            keys.push("arrows: scroll");
         }
         if !self.page.links.is_empty() {
-            keys.push("<tab>/<shift-tab>: select a topic");
+            keys.push("tab: next topic");
         }
         if view.selected.is_some() {
-            keys.push("<enter>: open it");
+            keys.push("enter: open");
         }
         if self.views.len() > 1 {
-            keys.push("<backspace>: return");
+            keys.push("backspace: return");
         }
         format!(" {} | {}", view.topic.name, keys.join(" | "))
     }
