@@ -216,7 +216,9 @@ impl Netlink {
         tracing::debug!("this kernel has no dummy interfaces: {name} is one end of a veth pair");
         let peer = cableless_peer(name);
         self.add(LinkVeth::new(name, &peer).up().build()).await?;
-        let link = self.unspec(&peer).await?.up();
+        // It hears every broadcast of the bridge: without this it would answer ARP requests for the
+        // server's address with its own MAC, and nodes would talk to an interface nobody listens on.
+        let link = self.unspec(&peer).await?.arp(false).up();
         self.set(link.build()).await
     }
 
