@@ -160,3 +160,93 @@ impl Mac {
         RASPBERRY_PI_OUIS.contains(&[a, b, c])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::DhcpKind;
+
+    const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 152, 1);
+    const QEMU: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
+    const PI: [u8; 6] = [0xdc, 0xa6, 0x32, 1, 2, 3];
+
+    fn choice(
+        mac: [u8; 6],
+        vendor: &str,
+        user: &str,
+        architectures: &[u16],
+        who: KnownClient,
+    ) -> BootChoice {
+        let request = DhcpRequest {
+            vendor_class: vendor.to_owned(),
+            user_class: user.to_owned(),
+            user_classes: vec![user.to_owned()],
+            architectures: architectures.to_vec(),
+            ..DhcpRequest::bare(DhcpKind::Discover, Mac(mac))
+        };
+        boot_choice(&request, who, SERVER)
+    }
+
+    fn file(vendor: &str, user: &str, architectures: &[u16], who: KnownClient) -> Option<String> {
+        let choice = choice(QEMU, vendor, user, architectures, who);
+        assert_eq!((choice.vendor_class, choice.vendor_options), (None, None));
+        choice.file
+    }
+
+    #[test]
+    fn as_the_original_decides() {
+        use KnownClient::{Node, Unknown};
+        for who in [Node, Unknown] {
+            assert_eq!(
+                file(BIOS_PXE_CLASS, "walt.node.pc-x86-64", &[0], who),
+                None,
+                "its script runs"
+            );
+            assert_eq!(file(BIOS_PXE_CLASS, "", &[0], who).as_deref(), Some(UNDIONLY_FILE));
+            assert_eq!(file(BIOS_PXE_CLASS, "", &[], who), None, "no architecture");
+            assert_eq!(
+                file("PXEClient:Arch:00000:UNDI:002002", "", &[0], who),
+                None,
+                "another class"
+            );
+            assert_eq!(file("walt.node.rpi-4-b", "", &[], who), None, "u-boot asks by itself");
+            assert_eq!(file("", "", &[], who), None, "an operating system");
+        }
+        let pi = choice(PI, BIOS_PXE_CLASS, "", &[0], Unknown);
+        assert_eq!(pi.vendor_class, Some("PXEClient"));
+        assert_eq!(pi.vendor_options.map(<[u8]>::len), Some(22));
+        assert_eq!(pi.file, None);
+        assert_eq!(
+            choice(PI, "", "", &[0], Unknown),
+            BootChoice::default(),
+            "a Pi without this class"
+        );
+        assert_eq!(choice(PI, BIOS_PXE_CLASS, "walt.node.x", &[0], Unknown), BootChoice::default());
+    }
+
+    #[test]
+    fn beyond_the_original() {
+        use KnownClient::{Node, Unknown};
+        const UEFI: &str = "PXEClient:Arch:00007:UNDI:003001";
+        for (vendor, architecture) in [(BIOS_PXE_CLASS, 0), (UEFI, 7)] {
+            assert_eq!(file(vendor, "iPXE", &[architecture], Node).as_deref(), Some(NODE_SCRIPT));
+            assert_eq!(
+                file(vendor, "iPXE", &[architecture], Unknown).as_deref(),
+                Some(GENERIC_SCRIPT)
+            );
+        }
+        assert_eq!(file(UEFI, "", &[7], Unknown).as_deref(), Some(EFI_X64_FILE));
+        assert_eq!(
+            file("PXEClient:Arch:00009:UNDI:003001", "", &[9], Node).as_deref(),
+            Some(EFI_X64_FILE)
+        );
+        assert_eq!(
+            file("PXEClient:Arch:00011:UNDI:003001", "", &[11], Node),
+            None,
+            "no ARM program"
+        );
+        let http = choice(QEMU, "HTTPClient:Arch:00016:UNDI:003001", "", &[16], Unknown);
+        assert_eq!(http.file.as_deref(), Some("http://192.168.152.1/boot/pxe/walt-x86-64.efi"));
+        assert_eq!(http.vendor_class, Some("HTTPClient"));
+    }
+}

@@ -132,7 +132,8 @@ impl DhcpRequest {
     }
 
     /// The model of a client that declares itself a WalT node (`walt.node.<model>` in the user class,
-    /// else in the vendor class), verbatim. `docs`: node identification.
+    /// else in the vendor class), verbatim.
+    /// The user class takes precedence.
     pub fn walt_model(&self) -> Option<&str> {
         let declared = if self.user_class.starts_with(WALT_CLASS) {
             &self.user_class
@@ -157,3 +158,37 @@ impl DhcpRequest {
 
 /// What a boot client that is a WalT node puts at the start of its class (then a dot and its model).
 pub(crate) const WALT_CLASS: &str = "walt.node";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn hardware_addresses() {
+        let mac: Mac = "52:54:00:AB:cd:0e".parse().unwrap();
+        assert_eq!(mac.to_string(), "52:54:00:ab:cd:0e");
+        assert_eq!("52-54-00-ab-cd-0e".parse(), Ok(mac));
+        for wrong in
+            ["", "52:54:00:ab:cd", "52:54:00:ab:cd:0e:ff", "52:54:00:ab:cd:+e", "5:4:0:a:c:e"]
+        {
+            assert!(wrong.parse::<Mac>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn models() {
+        let model = |user: &str, vendor: &str| {
+            let mut request = DhcpRequest::bare(DhcpKind::Discover, Mac([0; 6]));
+            (request.user_class, request.vendor_class) = (user.to_owned(), vendor.to_owned());
+            request.walt_model().map(str::to_owned)
+        };
+        assert_eq!(model("", "walt.node.rpi-3-b").as_deref(), Some("rpi-3-b"));
+        assert_eq!(model("walt.node.a", "walt.node.b").as_deref(), Some("a"));
+        assert_eq!(model("iPXE", "walt.node.b").as_deref(), Some("b"));
+        assert_eq!(model("", "walt.node"), None);
+        assert_eq!(model("", "walt.nodes.x"), None);
+        assert_eq!(model("", "PXEClient"), None);
+    }
+}
