@@ -14,11 +14,12 @@ use std::net::Ipv4Addr;
 
 pub use answer::{
     BootChoice, DhcpAnswer, DhcpDecision, EFI_X64_FILE, GENERIC_SCRIPT, KnownClient, LEASE_SECONDS,
-    NODE_SCRIPT, RASPBERRY_PI_OUIS, UNDIONLY_FILE, boot_choice, generic_script,
+    NODE_SCRIPT, UNDIONLY_FILE, boot_choice, generic_script,
 };
 pub use file::{FileDecision, FilePlace, FileRequest, Via};
 pub use observation::{BootEvent, BootObservation};
-pub use request::{DhcpKind, DhcpRequest, Mac, ParseMacError};
+pub use request::{DhcpKind, DhcpRequest};
+pub use walt_model::Mac;
 
 /// What a platform decides about the machines that boot from it.
 ///

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use bytes::Bytes;
 use ipnet::Ipv4Net;
 
-use super::request::{DhcpRequest, Mac, WALT_CLASS};
+use super::request::{DhcpRequest, WALT_CLASS};
 
 /// Lease time of every answer, in seconds: min = max = default.
 pub const LEASE_SECONDS: u32 = 6_000_000;
@@ -17,17 +17,6 @@ pub const EFI_X64_FILE: &str = "pxe/walt-x86-64.efi";
 pub const GENERIC_SCRIPT: &str = "walt.ipxe";
 /// Boot file of an iPXE that is a known node: the script of its image.
 pub const NODE_SCRIPT: &str = "start.ipxe";
-/// Address prefixes of Raspberry Pi boards.
-pub const RASPBERRY_PI_OUIS: [[u8; 3]; 7] = [
-    [0x28, 0xcd, 0xc1],
-    [0xb8, 0x27, 0xeb],
-    [0xd8, 0x3a, 0xdd],
-    [0xdc, 0xa6, 0x32],
-    [0xe4, 0x5f, 0x01],
-    [0x2c, 0xcf, 0x67],
-    [0x88, 0xa2, 0x9e],
-];
-
 /// Vendor class of BIOS PXE ROMs, of Raspberry Pi firmware and of BIOS iPXE.
 const BIOS_PXE_CLASS: &str = "PXEClient:Arch:00000:UNDI:002001";
 /// PXE sub-option 9 (boot menu): type 0, 17 bytes of text; what Raspberry Pi firmware looks for.
@@ -153,18 +142,10 @@ pub fn generic_script() -> Bytes {
     )
 }
 
-impl Mac {
-    /// The address belongs to a Raspberry Pi board ([`RASPBERRY_PI_OUIS`]).
-    pub fn is_raspberry_pi(&self) -> bool {
-        let [a, b, c, ..] = self.0;
-        RASPBERRY_PI_OUIS.contains(&[a, b, c])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::DhcpKind;
+    use crate::policy::{DhcpKind, Mac};
 
     const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 152, 1);
     const QEMU: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
