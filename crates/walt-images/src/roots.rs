@@ -251,6 +251,23 @@ impl Roots {
         locked(&self.live).get(&id).cloned()
     }
 
+    /// A root left by an earlier server, still mounted, taken over as it is: after an upgrade the same
+    /// image has another root, and nodes that booted before still read the old one.
+    pub fn claim(&self, id: RootId) -> Option<Arc<Root>> {
+        if let Some(root) = self.get(id) {
+            return Some(root);
+        }
+        let dir = self.dir.join(id.to_string()).join("fs");
+        let ready = locked(&self.found).get(&id).cloned()?;
+        if !mounts::overlay_at(&dir).unwrap_or(false) {
+            return None;
+        }
+        let root = Arc::new(Root { id, image: ready.image, dir, report: ready.report });
+        locked(&self.live).insert(id, root.clone());
+        locked(&self.found).remove(&id);
+        Some(root)
+    }
+
     /// All roots `ensure` gave and that were not released.
     pub fn active(&self) -> Vec<Arc<Root>> {
         locked(&self.live).values().cloned().collect()

@@ -169,7 +169,7 @@ impl ServedImages {
             if self.tree(&id).is_some() {
                 continue;
             }
-            match self.roots.get(walt_images::RootId(*id.as_bytes())) {
+            match self.roots.claim(walt_images::RootId(*id.as_bytes())) {
                 Some(root) => {
                     if let Err(error) = self.index(root).await {
                         tracing::warn!(root = %id, "a root nodes were reading is lost: {error}");

@@ -5,6 +5,10 @@ use super::timeline::{Boot, End};
 
 /// A boot without anything new for this long is said to have stopped, in milliseconds.
 const QUIET_MS: u64 = 40_000;
+/// The same after a refusal: a loader tries several names, one after the other.
+const QUIET_REFUSED_MS: u64 = 3_000;
+/// The same after a transfer that broke off: the loader asks again in its own time.
+const QUIET_BROKEN_MS: u64 = 30_000;
 /// The same once the kernel runs: nothing is seen of a slow guest until its init speaks, and then until
 /// its sshd answers.
 const QUIET_SYSTEM_MS: u64 = 120_000;
@@ -38,10 +42,15 @@ pub fn diagnose(boot: &Boot, facts: &Facts, now_ms: u64) -> Option<Stopped> {
     }
     let since_ms = boot.last_ms();
     let failure = blocking_failure(boot);
-    let limit = if system_runs(boot) { QUIET_SYSTEM_MS } else { QUIET_MS };
+    let limit = match failure {
+        Some(stage) if stage.last_ms() > stage.start_ms => QUIET_BROKEN_MS,
+        Some(_) => QUIET_REFUSED_MS,
+        None if system_runs(boot) => QUIET_SYSTEM_MS,
+        None => QUIET_MS,
+    };
     let quiet = now_ms.saturating_sub(since_ms) >= limit;
     let machine = facts.machine_problem.as_ref();
-    if failure.is_none() && machine.is_none() && !quiet {
+    if machine.is_none() && !quiet {
         return None;
     }
     let last = failure.or_else(|| boot.stages.last());
@@ -151,16 +160,27 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_kernel_is_named_at_once() {
+    fn a_missing_kernel_is_named_soon() {
         let mut boot = boot();
         boot.discover(Loader::Ipxe, 2_000);
         boot.leased(Loader::Ipxe, "10.0.0.2", 2_100, None);
         boot.file_ended("start.ipxe", "TFTP", Some(10), 3_000, None);
         boot.file_ended("kernel", "HTTP", None, 3_100, Some("no such file in the image"));
-        let found = diagnose(&boot, &Facts::default(), 3_200).unwrap();
+        assert_eq!(diagnose(&boot, &Facts::default(), 3_200), None);
+        let found = diagnose(&boot, &Facts::default(), 6_200).unwrap();
         assert_eq!(found.stage, StageKind::Kernel);
         assert_eq!(found.since_ms, 3_100);
         assert!(found.cause.contains("kernel"), "{}", found.cause);
+    }
+
+    #[test]
+    fn a_transfer_that_broke_off_may_be_asked_again() {
+        let mut boot = boot();
+        boot.file_begun("start.ipxe", "TFTP", 2_000);
+        boot.file_ended("start.ipxe", "TFTP", None, 9_000, Some("the client went away"));
+        assert_eq!(diagnose(&boot, &Facts::default(), 20_000), None);
+        let found = diagnose(&boot, &Facts::default(), 40_000).unwrap();
+        assert!(found.cause.contains("went away"));
     }
 
     #[test]
@@ -177,7 +197,7 @@ mod tests {
     fn a_refused_root_and_a_silent_init() {
         let mut refused = boot();
         refused.note(Stage::failed(StageKind::Root, "/x/fs", 2_000, "no such node"));
-        let found = diagnose(&refused, &Facts::default(), 2_100).unwrap();
+        let found = diagnose(&refused, &Facts::default(), 5_100).unwrap();
         assert!(found.cause.contains("no such node"));
 
         let mut silent = boot();
@@ -195,7 +215,7 @@ mod tests {
         boot.file_ended("start.ipxe", "TFTP", None, 3_100, Some("no such file"));
         let facts =
             Facts { image_problem: Some("podman: no such image".into()), ..Facts::default() };
-        let found = diagnose(&boot, &facts, 3_200).unwrap();
+        let found = diagnose(&boot, &facts, 6_200).unwrap();
         assert!(found.cause.contains("podman"));
     }
 }

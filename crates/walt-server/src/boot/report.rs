@@ -308,7 +308,7 @@ mod tests {
         boot.discover(Loader::Ipxe, 3_000);
         boot.leased(Loader::Ipxe, "10.0.0.2", 4_000, None);
         boot.file_ended("start.ipxe", "tftp", None, 4_100, Some("no such file in the image"));
-        let report = report(1, "n1", &boot, true, &Facts::default(), 6_000);
+        let report = report(1, "n1", &boot, true, &Facts::default(), 8_000);
         assert_eq!(report.state, BootState::Stopped);
         let stopped = report.stopped.unwrap();
         assert_eq!(stopped.stage, ApiStage::Script);

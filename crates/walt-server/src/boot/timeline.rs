@@ -163,6 +163,18 @@ impl Boot {
         });
     }
 
+    /// The client only wanted to know the size of a file: that is no stage.
+    pub fn file_sized(&mut self, path: &str, via: &str) {
+        let open = self.stages.iter().rposition(|stage| {
+            stage.outcome == Outcome::Running
+                && stage.detail == path
+                && stage.via.as_deref() == Some(via)
+        });
+        if let Some(open) = open {
+            self.stages.remove(open);
+        }
+    }
+
     /// A file transfer ended, after `bytes`; `failure` says why it was refused or cut.
     pub fn file_ended(
         &mut self,
@@ -307,6 +319,16 @@ mod tests {
         assert!(!boot.is_over_for(Loader::System, 30_000));
         boot.down(40_000);
         assert_eq!(boot.end, Some(End::Down(40_000)));
+    }
+
+    #[test]
+    fn asking_for_a_size_is_no_stage() {
+        let mut boot = bios_boot();
+        let before = boot.clone();
+        boot.file_begun("pxe/walt-x86-64.efi", "tftp", 8_000);
+        boot.file_sized("pxe/walt-x86-64.efi", "tftp");
+        boot.file_sized("never/begun", "tftp");
+        assert_eq!(boot, before);
     }
 
     #[test]

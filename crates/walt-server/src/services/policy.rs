@@ -119,7 +119,7 @@ fn note(boot: &mut Boot, event: BootEvent, ip: &str, at_ms: u64) {
             boot.leased(Loader::Firmware, ip, at_ms, Some(&reason));
         }
         BootEvent::Silent { .. } => {}
-        BootEvent::FileSized { .. } => {}
+        BootEvent::FileSized { via, path, .. } => boot.file_sized(&path, word(via)),
         BootEvent::FileStart { via, path, .. } => boot.file_begun(&path, word(via), at_ms),
         BootEvent::FileEnd { via, path, bytes, .. } => {
             boot.file_ended(&path, word(via), Some(bytes), at_ms, None);

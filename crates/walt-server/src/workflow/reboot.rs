@@ -54,13 +54,16 @@ async fn one(platform: &Arc<Platform>, device: Device, hard: bool, cause: DownCa
         }
     }
     let (method, result) = if device.is_virtual {
+        // Said before: the machine tells its reset by itself, without a cause.
+        if platform.machines.of(device.mac).is_some() {
+            platform.node_down(&device, cause, "vnode hard-reboot");
+        }
         ("vnode-reboot", reset(platform, &device).await)
     } else {
         ("poe-reboot", Err("unknown lldp network position".to_owned()))
     };
     let done = match result {
         Ok(()) => {
-            platform.node_down(&device, cause, "vnode hard-reboot");
             platform.boots.begin(device.mac, &cause.to_string(), &image, now_ms());
             true
         }
