@@ -340,7 +340,7 @@ fn spawn(command: &mut Command, place: &Place) -> Result<Child> {
 pub fn install_loaders(place: &Place) -> Result<()> {
     let script = repository().join("images/pxe/collect.sh");
     let target = place.state.join("pxe");
-    answer(program(&script.to_string_lossy(), ["--out"]).arg(target)).map(drop)
+    answer(&mut program(&script.to_string_lossy(), [target])).map(drop)
 }
 
 const SERVER_CONF: &str = "\
