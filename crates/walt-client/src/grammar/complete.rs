@@ -100,6 +100,14 @@ fn candidates(
     if let Some(kind) = pending {
         return values(kind, current, before, ask);
     }
+    if !ended
+        && let Some((name, value)) =
+            current.strip_prefix("--").and_then(|text| text.split_once('='))
+    {
+        let found = values(command.switch(name)?.value?, value, before, ask)?;
+        let attached = |(text, about)| (format!("--{name}={text}"), about);
+        return Some(found.into_iter().map(attached).collect());
+    }
     if current.starts_with('-') && !ended {
         let mut switches: Vec<(String, String)> = vec![("--help".into(), "show the help".into())];
         for switch in command.switches {
@@ -286,6 +294,7 @@ mod tests {
         assert_eq!(complete("node reboot node-2,n"), ["node-2,n", "node-2,n,"]);
         assert_eq!(complete("node wait my-nodes"), ["my-nodes", "my-nodes,"]);
         assert_eq!(complete("log show --issuers ser"), ["server", "server,"]);
+        assert_eq!(complete("log show --issuers=ser"), ["--issuers=server", "--issuers=server,"]);
     }
 
     #[test]

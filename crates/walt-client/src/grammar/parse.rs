@@ -118,8 +118,13 @@ fn upper_level(word: &str, level: &[&'static str]) -> UsageError {
 fn scan(command: &'static Command, words: &[String]) -> Result<Option<Args>, String> {
     let mut args = Args::default();
     let mut words = words.iter();
+    let variable = command.positionals.last().is_some_and(|positional| positional.variable);
     while let Some(word) = words.next() {
-        if word == "--" {
+        // A remote command has begun: its options are not ours (`df -h`, `test -e x`).
+        let foreign = variable && args.positionals.len() >= command.positionals.len();
+        if foreign {
+            args.positionals.push(word.clone());
+        } else if word == "--" {
             args.positionals.extend(words.by_ref().cloned());
         } else if word == "-h" || word == "--help" {
             return Ok(None);
@@ -251,27 +256,40 @@ mod tests {
     use super::*;
     use crate::grammar::Positional;
 
+    const FAR: Command = Command {
+        name: "far",
+        positionals: &[
+            Positional::required("where", Kind::NodeSet),
+            Positional::variable("words", Kind::Text("WORDS")),
+        ],
+        switches: &[Switch::flag("all", "everything")],
+        ..Command::NEW
+    };
+
     static CATEGORIES: &[Category] = &[Category {
         name: "node",
         about: "nodes",
-        commands: &[Command {
-            name: "do",
-            about: "Does it.",
-            positionals: &[
-                Positional::required("what", Kind::Node),
-                Positional::optional("times", Kind::Integer("TIMES"), "1"),
-            ],
-            switches: &[
-                Switch::flag("all", "everything"),
-                Switch { excludes: &["all"], ..Switch::flag("one", "one thing") },
-                Switch {
-                    aliases: &["emitters"],
-                    ..Switch::value("issuers", Kind::IssuerSet, "who")
-                },
-                Switch::value("timeout", Kind::Integer("SECONDS"), "how long"),
-            ],
-            ..Command::NEW
-        }],
+        commands: &[
+            FAR,
+            Command {
+                name: "do",
+                about: "Does it.",
+                positionals: &[
+                    Positional::required("what", Kind::Node),
+                    Positional::optional("times", Kind::Integer("TIMES"), "1"),
+                ],
+                switches: &[
+                    Switch::flag("all", "everything"),
+                    Switch { excludes: &["all"], ..Switch::flag("one", "one thing") },
+                    Switch {
+                        aliases: &["emitters"],
+                        ..Switch::value("issuers", Kind::IssuerSet, "who")
+                    },
+                    Switch::value("timeout", Kind::Integer("SECONDS"), "how long"),
+                ],
+                ..Command::NEW
+            },
+        ],
     }];
 
     fn run(line: &str) -> Result<Parsed, UsageError> {
@@ -314,6 +332,15 @@ mod tests {
         let args = args("node do --all -- -x 3");
         assert_eq!((args.positional(0), args.positional(1)), ("-x", "3"));
         assert!(args.flag("all"));
+    }
+
+    #[test]
+    fn options_of_a_remote_command_are_its_own() {
+        let args = args("node far --all n1 df -h --all -- x");
+        assert!(args.flag("all"));
+        assert_eq!(args.rest(0), ["n1", "df", "-h", "--all", "--", "x"]);
+        refused("node far n1 -h1 df", 2, "Error: Unknown switch -h1");
+        assert!(matches!(run("node far n1 --help"), Ok(Parsed::CommandHelp(..))));
     }
 
     #[test]

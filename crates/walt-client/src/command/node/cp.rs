@@ -88,8 +88,7 @@ fn download(server: &Server, node: &str, path: &str, destination: &Place) -> Out
     let outcome = transferring(|| {
         let path = if source.path.is_empty() { path } else { &source.path };
         let stream = server.download(&files_route(node, path, Some(&plan.name)))?;
-        unpack(stream, directory, &plan.name)
-            .map_err(|error| Failure::plain(format!("The transfer failed: {error}.")))
+        unpack(stream, directory, &plan.name).map_err(|error| failed(&error))
     });
     if outcome.is_ok() {
         signals::set_unfinished(None);
@@ -97,6 +96,19 @@ fn download(server: &Server, node: &str, path: &str, destination: &Place) -> Out
         signals::remove_unfinished();
     }
     outcome
+}
+
+/// A stream that ends too early was cut by the server: it lost the node, or the files became unreadable there.
+fn failed(error: &std::io::Error) -> Failure {
+    let cut = error.get_ref().is_some_and(|inner| inner.is::<ureq::Error>())
+        || error.kind() == std::io::ErrorKind::UnexpectedEof;
+    Failure::plain(if cut {
+        "The transfer was cut before its end: the node stopped answering, or could not read a file. \
+         (tip: walt node show)"
+            .to_owned()
+    } else {
+        format!("The transfer failed: {error}.")
+    })
 }
 
 fn files_route(node: &str, path: &str, name: Option<&str>) -> String {

@@ -15,8 +15,8 @@ pub const COMMAND: Command = Command {
     about: "Runs a command on nodes.\n\
         On one node, the exit status is that of the command, and it reads your standard input. On several nodes, it \
         runs on one after the other, and the exit status is 1 if it failed somewhere.\n\
-        Write -- before a command that has options of its own.",
-    example: "$ walt node run n1 hostname\nn1\n$ walt node run my-nodes -- ls -l /persist",
+        Options of walt come before the command: those after it are its own.",
+    example: "$ walt node run n1 hostname\nn1\n$ walt node run my-nodes ls -l /persist",
     positionals: &[
         Positional::required("node_set", Kind::NodeSet),
         Positional::variable("cmdargs", Kind::Text("COMMAND")),
