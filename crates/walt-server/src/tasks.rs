@@ -31,11 +31,12 @@ impl Default for Tasks {
 impl Tasks {
     /// No task yet.
     pub fn new() -> Self {
-        Self {
-            tracker: TaskTracker::new(),
-            cancel: CancellationToken::new(),
-            panics: Arc::new(AtomicU64::new(0)),
-        }
+        Self::until(CancellationToken::new())
+    }
+
+    /// No task yet; all end when `cancel` is cancelled.
+    pub fn until(cancel: CancellationToken) -> Self {
+        Self { tracker: TaskTracker::new(), cancel, panics: Arc::new(AtomicU64::new(0)) }
     }
 
     /// The token cancelled when the server stops.

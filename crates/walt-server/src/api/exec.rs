@@ -41,7 +41,7 @@ pub(super) async fn exec(
 ) -> Response {
     upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |mut socket| async move {
         if let Err(Failure(error)) = session(&platform, &caller, &name, &mut socket).await {
-            tell(&mut socket, &ServerMessage::Error(error)).await;
+            tell(&mut socket, &ServerMessage::Error(*error)).await;
         }
         let _ = socket.send(Message::Close(None)).await;
     })

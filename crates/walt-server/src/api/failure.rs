@@ -14,7 +14,7 @@ use crate::workflow::WorkflowError;
 
 /// An error answer.
 #[derive(Debug)]
-pub struct Failure(pub ApiError);
+pub struct Failure(pub Box<ApiError>);
 
 impl Failure {
     /// A request that breaks a rule.
@@ -31,7 +31,7 @@ impl Failure {
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        Self(error)
+        Self(Box::new(error))
     }
 }
 
@@ -39,7 +39,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.kind.status());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(ErrorBody { error: self.0 })).into_response()
+        (status, Json(ErrorBody { error: *self.0 })).into_response()
     }
 }
 

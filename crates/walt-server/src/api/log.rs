@@ -71,57 +71,34 @@ async fn answer(platform: &Platform, plan: Plan, report: &Reporter) -> Result<()
         report.send(Event::Live).await;
     }
     loop {
-        // The reader may turn live before it has anything to give: then it waits here.
-        let page = if live {
+        let page = if live || !plan.realtime {
             reader.next_page().await?
         } else {
-            match plan.realtime {
-                false => reader.next_page().await?,
-                true => tokio::select! {
-                    biased;
-                    page = reader.next_page() => page?,
-                    () = tokio::time::sleep(patience) => {
-                        if !reader.is_live() {
-                            patience *= 2;
-                            continue;
-                        }
-                        Some(Vec::new())
-                    }
-                },
+            // The history may end without a line: then the reader is live, and waits.
+            tokio::select! {
+                biased;
+                page = reader.next_page() => page?,
+                () = tokio::time::sleep(patience) => {
+                    patience *= 2;
+                    Some(Vec::new())
+                }
             }
         };
         let Some(page) = page else { break };
-        let now_live = reader.is_live();
-        if !live && !(now_live && page.is_empty()) {
-            match plan.limit {
-                None => {
-                    for line in page {
-                        report.send(record(line)).await;
-                    }
-                }
-                Some(limit) => {
-                    newest.extend(page);
-                    while newest.len() > limit {
-                        newest.pop_front();
-                    }
-                }
+        match plan.limit {
+            Some(limit) if !live => {
+                newest.extend(page);
+                newest.drain(..newest.len().saturating_sub(limit));
             }
-        } else if live {
-            for line in page {
-                report.send(record(line)).await;
-            }
+            _ => tell(report, page).await,
         }
-        if now_live && !live {
-            for line in newest.drain(..) {
-                report.send(record(line)).await;
-            }
+        if !live && reader.is_live() {
+            tell(report, newest.drain(..)).await;
             report.send(Event::Live).await;
             live = true;
         }
     }
-    for line in newest {
-        report.send(record(line)).await;
-    }
+    tell(report, newest).await;
     Ok(())
 }
 
@@ -194,6 +171,12 @@ async fn resolve(
         .map_err(|error| Failure::invalid(error.to_string()))?;
     let stamp = |at: jiff::Timestamp| Timestamp(at.as_microsecond());
     Ok(bounds.map(|(start, end)| TimeRange { start: start.map(stamp), end: end.map(stamp) }))
+}
+
+async fn tell(report: &Reporter, lines: impl IntoIterator<Item = LogLine, IntoIter: Send>) {
+    for line in lines {
+        report.send(record(line)).await;
+    }
 }
 
 fn record(line: LogLine) -> Event {

@@ -64,7 +64,7 @@ where
     tasks.spawn(name, async move {
         let end = match work.await {
             Ok(exit) => Event::Done { exit },
-            Err(Failure(error)) => Event::Error(error),
+            Err(Failure(error)) => Event::Error(*error),
         };
         last.send(end).await;
     });

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use walt_model::ServerConf;
@@ -45,19 +45,38 @@ async fn live(conf: ServerConf, options: RunOptions) -> anyhow::Result<()> {
     let places = Places::prepare(&options)?;
     let _lock = places.lock()?;
 
-    let starting = start::start(&conf, &places, cancel.clone());
-    let platform = tokio::select! {
-        started = starting => started?,
-        _ = term.recv() => return stop::abandon(&places).await,
-        _ = interrupt.recv() => return stop::abandon(&places).await,
+    // A start that is interrupted ends soon, one way or the other; then what it made is undone.
+    let mut starting = std::pin::pin!(start::start(&conf, &places, cancel.clone()));
+    let started = tokio::select! {
+        started = &mut starting => started,
+        () = signalled(&mut term, &mut interrupt) => {
+            tracing::info!("stopping before the platform is up");
+            cancel.cancel();
+            match starting.await {
+                Ok(platform) => Ok(platform),
+                Err(error) => {
+                    tracing::debug!("the start ended with: {error:#}");
+                    return Ok(());
+                }
+            }
+        }
     };
-    ready(&platform);
-    tokio::select! {
-        _ = term.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+    let platform = started?;
+    if !cancel.is_cancelled() {
+        ready(&platform);
+        signalled(&mut term, &mut interrupt).await;
+        tracing::info!("stopping");
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop::stop(platform, &places, options.stop_nodes_on_exit).await
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn signalled(term: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }
 
 /// Tells systemd that the platform is up, and goes on telling it.

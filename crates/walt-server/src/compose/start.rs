@@ -44,7 +44,7 @@ pub(super) async fn start(
     cancel: CancellationToken,
 ) -> Result<Arc<Platform>> {
     let networks = net::up(conf, &places.state, &cancel).await.context("networks")?;
-    match on_networks(&networks, places).await {
+    match on_networks(&networks, places, cancel).await {
         Ok(platform) => Ok(platform),
         Err(error) => {
             if let Err(error) = networks.down(Stop::KeepIfBusy).await {
@@ -55,8 +55,12 @@ pub(super) async fn start(
     }
 }
 
-async fn on_networks(networks: &Networks, places: &Places) -> Result<Arc<Platform>> {
-    let platform = open(networks, places).await?;
+async fn on_networks(
+    networks: &Networks,
+    places: &Places,
+    cancel: CancellationToken,
+) -> Result<Arc<Platform>> {
+    let platform = open(networks, places, Tasks::until(cancel)).await?;
     let listeners = Listeners::bind(&platform)?;
     let api = crate::api::bind(&places.socket())
         .with_context(|| format!("cannot open {}", places.socket().display()))?;
@@ -75,8 +79,7 @@ async fn on_networks(networks: &Networks, places: &Places) -> Result<Arc<Platfor
 }
 
 /// Opens what is kept on disk and builds the platform around it.
-async fn open(networks: &Networks, places: &Places) -> Result<Arc<Platform>> {
-    let tasks = Tasks::new();
+async fn open(networks: &Networks, places: &Places, tasks: Tasks) -> Result<Arc<Platform>> {
     let state = State::open(&places.state.join("platform.db"))?;
     let logs = LogStore::open(&places.state.join("logs.db"), walt_logs::Options::default())?;
     let snapshot = state.load().await?;
@@ -222,18 +225,35 @@ impl Listeners {
         })
     }
 
-    fn start(self, platform: &Platform) {
-        let tasks = &platform.tasks;
-        tasks.spawn("nfs", self.nfs.run(tasks.token()));
-        tasks.spawn("node ports", self.ports.serve(Arc::new(self.services), tasks.token()));
-        tasks.spawn("dns", self.dns.run(tasks.token()));
-        tasks.spawn("http", self.http.run(tasks.token()));
-        tasks.spawn("tftp", self.tftp.run(tasks.token()));
-        tasks.spawn("dhcp", self.dhcp.run(tasks.token()));
+    fn start(self, platform: &Arc<Platform>) {
+        let token = || platform.tasks.token();
+        service(platform, "nfs", self.nfs.run(token()));
+        service(platform, "node ports", self.ports.serve(Arc::new(self.services), token()));
+        service(platform, "dns", self.dns.run(token()));
+        service(platform, "http", self.http.run(token()));
+        service(platform, "tftp", self.tftp.run(token()));
+        service(platform, "dhcp", self.dhcp.run(token()));
         if let Some(advertiser) = self.advertiser {
-            tasks.spawn("router advertisement", advertiser.run(tasks.token()));
+            service(platform, "router advertisement", advertiser.run(token()));
         }
     }
+}
+
+/// Runs a service that is to run as long as the server: its end before, or its panic, makes the
+/// platform unhealthy.
+fn service(
+    platform: &Arc<Platform>,
+    name: &'static str,
+    run: impl Future<Output = ()> + Send + 'static,
+) {
+    let running = platform.tasks.spawn(name, run);
+    let (platform, tasks) = (platform.clone(), platform.tasks.clone());
+    tasks.clone().spawn("watch of a service", async move {
+        let _ = running.await;
+        if !tasks.token().is_cancelled() {
+            platform.complain(format!("{name}: stopped on its own (see the journal)"));
+        }
+    });
 }
 
 fn swap_dir(platform: &Platform) -> std::io::Result<std::path::PathBuf> {

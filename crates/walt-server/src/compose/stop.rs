@@ -45,13 +45,6 @@ pub(super) async fn stop(
     Ok(())
 }
 
-/// The start was interrupted: undoes what it made.
-pub(super) async fn abandon(places: &Places) -> anyhow::Result<()> {
-    undo_networks(places, Stop::KeepIfBusy).await;
-    tracing::info!("stopped before the platform was up");
-    Ok(())
-}
-
 async fn stop_machines(platform: &Platform) {
     for device in platform.registry.devices() {
         if platform.presence.went_down(device.mac) {

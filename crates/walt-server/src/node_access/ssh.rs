@@ -4,7 +4,7 @@
 //! the alias `walt.node` is enough, and a changed key is an error, never a question.
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -59,11 +59,6 @@ impl Ssh {
     /// Uses the private key `key` and trusts the host key of `known_hosts`.
     pub fn new(key: impl Into<PathBuf>, known_hosts: impl Into<PathBuf>) -> Self {
         Self { key: key.into(), known_hosts: known_hosts.into() }
-    }
-
-    /// The private key file.
-    pub fn key(&self) -> &Path {
-        &self.key
     }
 
     /// `ssh root@ip remote`, to be completed with its standard streams. `remote` is given to the

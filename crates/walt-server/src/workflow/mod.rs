@@ -25,15 +25,6 @@ pub trait Progress: Send + Sync {
     fn label(&self, text: &str);
 }
 
-/// For workflows nobody watches.
-pub struct Unwatched;
-
-impl Progress for Unwatched {
-    fn label(&self, text: &str) {
-        tracing::debug!("{text}");
-    }
-}
-
 /// Why a workflow did not do what it was asked. The messages are what users read.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkflowError {

@@ -14,6 +14,8 @@ pub async fn remove(platform: &Arc<Platform>, device: &Device) -> Result<(), Wor
     if !device.is_virtual {
         return Err(WorkflowError::NotVirtual(device.name.clone()));
     }
+    // Its end is wanted: nobody needs to be told that it is down.
+    platform.presence.forget(device.mac);
     within("Stopping the virtual machine", STOP, platform.machines.remove(device.mac))
         .await?
         .map_err(|source| WorkflowError::Machine { node: device.name.clone(), source })?;
