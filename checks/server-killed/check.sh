@@ -22,7 +22,7 @@ for round in 1 2; do
   expect_failure "" walt node run "$node" test -e /persist/errors
   say "logs resume"
   eventually 30 bash -c "walt log show --history -20s: --issuers $node --streams loop | grep -q round"
-  [ "$(walt log show --history -2m: --streams platform.nodes | grep -c "$node is down")" = 0 ] ||
+  [ "$(walt log show --history -2m: --issuers server --streams platform.nodes | grep -c "$node is down")" = 0 ] ||
     fail "the node was declared down"
 done
 

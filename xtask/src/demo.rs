@@ -24,7 +24,7 @@ pub struct Options {
     #[arg(long, default_value = "bios")]
     firmware: String,
     /// Name of the platform: of its namespace and of its state folder, /var/lib/walt-NAME.
-    #[arg(long, default_value = "demo")]
+    #[arg(long, default_value = "demo", value_parser = crate::platform::valid_name)]
     name: String,
     /// Use the programs `cargo build` makes, as the tests do, not those of `cargo build --release`.
     #[arg(long)]
@@ -39,13 +39,6 @@ const NODE: &str = "demo-node";
 /// Entry point of `cargo xtask demo`.
 pub fn run(options: Options) -> Result<()> {
     command::catch_interruptions()?;
-    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if options.name.is_empty() || options.name.len() > 32 || !options.name.chars().all(valid) {
-        bail!(
-            "--name takes up to 32 lower-case letters, digits and dashes, not '{}'",
-            options.name
-        );
-    }
     let place = Place::named(&options.name);
     if options.clean {
         place.sweep()?;
@@ -103,7 +96,7 @@ fn tour(demo: &Platform, firmware: &str) -> Result<()> {
     if nodes.lines().any(|name| name == NODE) {
         answer(&mut demo.walt(["node", "remove", NODE]))?;
     }
-    told(demo, &["image", "show"])?;
+    told(demo, &["image", "show", "--all"])?;
     told(demo, &["node", "create", NODE, "--firmware", firmware])?;
     watch_boot(demo)?;
     told(demo, &["node", "show", "--boot", NODE])?;
@@ -111,7 +104,7 @@ fn tour(demo: &Platform, firmware: &str) -> Result<()> {
     told(demo, &["node", "run", NODE, "grep PRETTY_NAME /etc/os-release; uname -r; df -h /"])?;
     told(demo, &["node", "run", NODE, "walt-log-echo tour 'hello from the node'"])?;
     pause(Duration::from_millis(500))?;
-    told(demo, &["log", "show", "--history", "-1m:", "--streams", "tour|platform.nodes"])?;
+    told(demo, &["log", "show", "--history", "-1m:", "--issuers", "server,demo-node"])?;
     told(demo, &["node", "run", NODE, "echo forgotten > /root/note; echo kept > /persist/note"])?;
     told(demo, &["node", "reboot", NODE])?;
     watch_boot(demo)?;

@@ -17,6 +17,15 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::binaries::Binaries;
 use crate::command::{answer, pause, program, repository};
 
+/// A name of a platform: it ends in the names of a namespace and of folders.
+pub fn valid_name(text: &str) -> Result<String, String> {
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.is_empty() || text.len() > 32 || !text.chars().all(valid) {
+        return Err("up to 32 lower-case letters, digits and dashes".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// Where a platform is: its namespace and its folders.
 #[derive(Clone, Debug)]
 pub struct Place {

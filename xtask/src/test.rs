@@ -22,6 +22,9 @@ pub struct Options {
     /// Only the fast part: format, lints, unit and integration tests.
     #[arg(long, conflicts_with = "check")]
     fast: bool,
+    /// Name of the platform the scenarios run on: two runs at once need two names.
+    #[arg(long, default_value = "test", value_parser = crate::platform::valid_name)]
+    name: String,
 }
 
 /// What was run, how long it took, and why it failed if it did.
@@ -69,7 +72,7 @@ fn run_all(options: &Options, report: &mut Report) -> Result<()> {
     if options.fast {
         return Ok(());
     }
-    scenarios(options.check.as_deref(), report)
+    scenarios(options, report)
 }
 
 fn static_checks(report: &mut Report) -> Result<()> {
@@ -165,7 +168,8 @@ fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn scenarios(word: Option<&str>, report: &mut Report) -> Result<()> {
+fn scenarios(options: &Options, report: &mut Report) -> Result<()> {
+    let word = options.check.as_deref();
     let wanted: Vec<_> = checks::all()?
         .into_iter()
         .filter(|check| word.is_none_or(|word| check.name.contains(word)))
@@ -174,8 +178,7 @@ fn scenarios(word: Option<&str>, report: &mut Report) -> Result<()> {
         bail!("no check has `{}` in its name", word.unwrap_or_default());
     }
     let binaries = Binaries::build(Profile::Dev)?;
-    let mut place = Place::named("test");
-    place.state = PathBuf::from("/var/tmp/walt-test");
+    let place = Place::named(&options.name);
     let mut running = None;
     report.run("platform for the checks", || {
         let mut platform = Platform::prepare(place, binaries)?;
