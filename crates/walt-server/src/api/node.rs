@@ -21,7 +21,7 @@ use super::failure::Failure;
 use super::gate;
 use super::stream::{Reporter, events};
 use super::{Shared, view};
-use crate::boot::{Facts, report};
+use crate::boot::report;
 use crate::platform::now_ms;
 use crate::registry::Device;
 use crate::workflow::boot_image::{self, Choice};
@@ -366,13 +366,10 @@ pub(super) async fn boots(
     let device = gate::one(&platform, &caller.user, &name, GateMode::Any, false)?;
     let facts = platform.facts(&device);
     let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
-    let boots = platform.boots.of(device.mac).into_iter().take(limit).enumerate();
-    let reports = boots.map(|(index, entry)| {
-        let current = index == 0;
-        let facts = if current { &facts } else { &Facts::default() };
-        report::report(entry.id, device.name.as_str(), &entry.boot, current, facts, now_ms())
-    });
-    Ok(Json(reports.collect()))
+    let boots = platform.boots.of(device.mac);
+    let mut reports = report::reports(device.name.as_str(), &boots, &facts, now_ms());
+    reports.truncate(limit);
+    Ok(Json(reports))
 }
 
 fn names(devices: &[Device]) -> Vec<String> {

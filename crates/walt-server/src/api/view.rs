@@ -24,10 +24,8 @@ pub async fn nodes(platform: &Platform, user: &UserName, devices: &[Device]) -> 
 /// A node as `user` sees it.
 pub async fn node(platform: &Platform, user: &UserName, device: &Device) -> Option<ApiNode> {
     let node = device.node.as_ref()?;
-    let boot = platform
-        .boots
-        .current(device.mac)
-        .map(|entry| report::summary(&entry.boot, &platform.facts(device), now_ms()));
+    let boots = platform.boots.of(device.mac);
+    let boot = report::summary(&boots, &platform.facts(device), now_ms());
     Some(ApiNode {
         name: device.name.to_string(),
         mac: device.mac.to_string(),

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use parking_lot::Mutex;
 use walt_model::Mac;
 
-use super::timeline::{Boot, End, Loader};
+use super::timeline::{Boot, End, Loader, UNASKED};
 
 /// Boots kept per node.
 pub const KEPT: usize = 10;
@@ -77,7 +77,7 @@ impl BootBook {
             None => true,
         };
         if over {
-            inner.begin(mac, Boot::begin("unknown", image, at_ms));
+            inner.begin(mac, Boot::begin(UNASKED, image, at_ms));
         }
         if let Some(boot) = inner.current(mac) {
             boot.discover(loader, at_ms);

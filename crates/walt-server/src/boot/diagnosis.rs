@@ -1,7 +1,7 @@
 //! Where a boot stands, since when, and why it probably goes no further.
 
 use super::stage::{Outcome, Stage, StageKind};
-use super::timeline::{Boot, End};
+use super::timeline::{Boot, End, UNASKED};
 
 /// A boot without anything new for this long is said to have stopped, in milliseconds.
 const QUIET_MS: u64 = 40_000;
@@ -66,6 +66,47 @@ pub fn diagnose(boot: &Boot, facts: &Facts, now_ms: u64) -> Option<Stopped> {
         detail: last.map_or_else(|| boot.cause.clone(), |stage| stage.detail.clone()),
         since_ms: last.map_or(since_ms, Stage::last_ms),
         cause,
+    })
+}
+
+/// Where a boot that another one followed had stopped, if its last stage failed.
+pub fn failure(boot: &Boot, facts: &Facts) -> Option<Stopped> {
+    if boot.end.is_some() {
+        return None;
+    }
+    let stage = blocking_failure(boot)?;
+    Some(Stopped {
+        stage: stage.kind,
+        detail: stage.detail.clone(),
+        since_ms: stage.last_ms(),
+        cause: words_for_failure(stage, facts),
+    })
+}
+
+/// A node that begins again and again because its boots fail: where the boots before the current one
+/// stopped (`boots`: newest first), as long as the current one has not come further.
+pub fn repeated(boots: &[&Boot], facts: &Facts) -> Option<Stopped> {
+    let (current, before) = boots.split_first()?;
+    if current.end.is_some() || current.cause != UNASKED {
+        return None;
+    }
+    let latest = failure(before.first()?, facts)?;
+    let further = |stage: &Stage| stage.kind >= latest.stage && stage.outcome == Outcome::Done;
+    if current.stages.iter().any(further) {
+        return None;
+    }
+    let failures = before.iter().map_while(|boot| failure(boot, facts));
+    let same: Vec<Stopped> = failures.take_while(|stop| stop.stage == latest.stage).collect();
+    let since_ms = same.last().map_or(latest.since_ms, |oldest| oldest.since_ms);
+    let times = same.len();
+    let seen = match times {
+        1 => "in the boot before this one".to_owned(),
+        _ => format!("in the {times} boots before this one"),
+    };
+    Some(Stopped {
+        since_ms,
+        cause: format!("{} (seen {seen}; the node tries again)", latest.cause),
+        ..latest
     })
 }
 
@@ -207,6 +248,26 @@ mod tests {
         assert!(found.cause.contains("never notified"));
         silent.up(99_100);
         assert_eq!(diagnose(&silent, &Facts::default(), 999_000), None);
+    }
+
+    #[test]
+    fn a_node_that_fails_again_and_again_says_why() {
+        let failed = |at: u64| {
+            let mut boot = Boot::begin(UNASKED, "me/img:latest", at);
+            boot.file_ended("start.ipxe", "TFTP", Some(10), at + 10, None);
+            boot.file_ended("kernel", "HTTP", None, at + 20, Some("no such file"));
+            boot
+        };
+        let (first, second) = (failed(1_000), failed(2_000));
+        let mut current = Boot::begin(UNASKED, "me/img:latest", 3_000);
+        current.discover(Loader::Ipxe, 3_000);
+        let found = repeated(&[&current, &second, &first], &Facts::default()).unwrap();
+        assert_eq!((found.stage, found.since_ms), (StageKind::Kernel, 1_020));
+        assert!(found.cause.contains("2 boots"), "{}", found.cause);
+        current.file_ended("kernel", "HTTP", Some(9), 3_100, None);
+        assert_eq!(repeated(&[&current, &second, &first], &Facts::default()), None);
+        let asked = Boot::begin("reboot requested", "me/img:latest", 4_000);
+        assert_eq!(repeated(&[&asked, &second], &Facts::default()), None);
     }
 
     #[test]

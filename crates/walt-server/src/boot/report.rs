@@ -5,20 +5,25 @@ use walt_proto::api::boot::{
 };
 use walt_proto::api::node::BootSummary;
 
-use super::diagnosis::{Facts, Stopped, diagnose};
+use super::book::Entry;
+use super::diagnosis::{Facts, Stopped, diagnose, failure, repeated};
 use super::stage::{Outcome, Stage, StageKind};
 use super::timeline::{Boot, End};
 
-/// The report of boot number `id` of `node`, at `now_ms`. `current`: no later boot began.
-pub fn report(
-    id: u64,
-    node: &str,
-    boot: &Boot,
-    current: bool,
-    facts: &Facts,
-    now_ms: u64,
-) -> BootReport {
-    let stopped = current.then(|| diagnose(boot, facts, now_ms)).flatten();
+/// The reports of the boots of `node` (`boots`: newest first, the first one is the current one), at
+/// `now_ms`.
+pub fn reports(node: &str, boots: &[Entry], facts: &Facts, now_ms: u64) -> Vec<BootReport> {
+    let stop = stop_of_current(boots, facts, now_ms);
+    let reports = boots.iter().enumerate().map(|(index, entry)| match index {
+        0 => report(node, entry, true, stop.clone()),
+        // What is wrong with the image now says nothing of the boots before.
+        _ => report(node, entry, false, failure(&entry.boot, &Facts::default())),
+    });
+    reports.collect()
+}
+
+fn report(node: &str, entry: &Entry, current: bool, stopped: Option<Stopped>) -> BootReport {
+    let boot = &entry.boot;
     let state = state(boot, current, stopped.as_ref());
     let since_start = |at: u64| at.saturating_sub(boot.start_ms);
     let ended_ms = match (state, &boot.end) {
@@ -28,7 +33,7 @@ pub fn report(
         _ => None,
     };
     BootReport {
-        id,
+        id: entry.id,
         node: node.to_owned(),
         image: boot.image.clone(),
         cause: boot.cause.clone(),
@@ -45,25 +50,38 @@ pub fn report(
     }
 }
 
-/// How far a boot came, in short.
-pub fn summary(boot: &Boot, facts: &Facts, now_ms: u64) -> BootSummary {
-    let stopped = diagnose(boot, facts, now_ms);
+/// How far the current boot of a node came, in short (`boots`: newest first).
+pub fn summary(boots: &[Entry], facts: &Facts, now_ms: u64) -> Option<BootSummary> {
+    let boot = &boots.first()?.boot;
+    let stopped = stop_of_current(boots, facts, now_ms);
     let state = state(boot, true, stopped.as_ref());
     let since = match (&boot.end, &stopped) {
         (Some(End::Up(at) | End::Down(at)), _) => *at,
         (None, Some(stopped)) => stopped.since_ms,
         (None, None) => boot.stages.last().map_or(boot.start_ms, |s| s.start_ms),
     };
-    let stage = waterfall(boot, state).last().map(|stage| stage.stage);
-    BootSummary { state, stage, since_ms: signed(since) }
+    let stage = match &stopped {
+        Some(stopped) => Some(gathered(stopped.stage)),
+        None => waterfall(boot, state).last().map(|stage| stage.stage),
+    };
+    Some(BootSummary { state, stage, since_ms: signed(since) })
+}
+
+/// Where the current boot stopped; or those before it, when the node begins again and again.
+fn stop_of_current(boots: &[Entry], facts: &Facts, now_ms: u64) -> Option<Stopped> {
+    let current = &boots.first()?.boot;
+    diagnose(current, facts, now_ms).or_else(|| {
+        let boots: Vec<&Boot> = boots.iter().map(|entry| &entry.boot).collect();
+        repeated(&boots, facts)
+    })
 }
 
 fn state(boot: &Boot, current: bool, stopped: Option<&Stopped>) -> BootState {
     match boot.end {
         Some(End::Up(_)) if current => BootState::Booted,
         Some(End::Up(_) | End::Down(_)) => BootState::Down,
-        None if !current => BootState::Replaced,
         None if stopped.is_some() => BootState::Stopped,
+        None if !current => BootState::Replaced,
         None => BootState::Running,
     }
 }
@@ -270,6 +288,11 @@ mod tests {
         boot
     }
 
+    fn told(boot: Boot, now_ms: u64) -> BootReport {
+        let entry = Entry { id: 1, boot };
+        reports("n1", &[entry], &Facts::default(), now_ms).remove(0)
+    }
+
     fn kinds(report: &BootReport) -> Vec<ApiStage> {
         report.stages.iter().map(|stage| stage.stage).collect()
     }
@@ -277,7 +300,7 @@ mod tests {
     #[test]
     fn a_boot_on_its_way_shows_what_runs() {
         let boot = booting();
-        let report = report(1, "n1", &boot, true, &Facts::default(), 6_000);
+        let report = told(boot, 6_000);
         use ApiStage::*;
         assert_eq!(kinds(&report), [Firmware, Dhcp, Script, Kernel, Root]);
         assert_eq!(report.state, BootState::Running);
@@ -293,7 +316,7 @@ mod tests {
         boot.note(Stage::instant(StageKind::Init, "Starting up.", 8_500));
         boot.up(20_000);
         boot.note(Stage::instant(StageKind::Ssh, "10.0.0.2:22", 20_100));
-        let report = report(1, "n1", &boot, true, &Facts::default(), 90_000);
+        let report = told(boot, 90_000);
         use ApiStage::*;
         assert_eq!(kinds(&report), [Firmware, Dhcp, Script, Kernel, Root, Init, Ssh]);
         assert_eq!(report.state, BootState::Booted);
@@ -308,7 +331,7 @@ mod tests {
         boot.discover(Loader::Ipxe, 3_000);
         boot.leased(Loader::Ipxe, "10.0.0.2", 4_000, None);
         boot.file_ended("start.ipxe", "tftp", None, 4_100, Some("no such file in the image"));
-        let report = report(1, "n1", &boot, true, &Facts::default(), 8_000);
+        let report = told(boot, 8_000);
         assert_eq!(report.state, BootState::Stopped);
         let stopped = report.stopped.unwrap();
         assert_eq!(stopped.stage, ApiStage::Script);
@@ -318,9 +341,11 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_that_was_replaced_is_not_diagnosed() {
-        let report = report(1, "n1", &booting(), false, &Facts::default(), 999_000);
-        assert_eq!(report.state, BootState::Replaced);
-        assert_eq!(report.stopped, None);
+    fn a_boot_that_was_replaced_on_its_way_is_not_diagnosed() {
+        let entry = |id| Entry { id, boot: booting() };
+        let reports = reports("n1", &[entry(2), entry(1)], &Facts::default(), 6_000);
+        assert_eq!(reports[1].state, BootState::Replaced);
+        assert_eq!(reports[1].stopped, None);
+        assert_eq!(reports[0].state, BootState::Running);
     }
 }

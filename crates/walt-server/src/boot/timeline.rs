@@ -15,6 +15,9 @@ const MAX_STAGES: usize = 200;
 /// Silence after which the same loader asking for an address again is a new boot, not a retry.
 const RETRY_WINDOW_MS: u64 = 90_000;
 
+/// Cause of a boot nobody asked for: the node began it by itself.
+pub const UNASKED: &str = "unknown";
+
 /// Which program of the boot chain asks for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

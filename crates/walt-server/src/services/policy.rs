@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use ipnet::Ipv4Net;
-use walt_model::{DeviceType, Mac, NetSetup};
+use walt_model::{DeviceType, Mac, NetSetup, NodeModel};
 use walt_netboot::policy::{
     BootEvent, BootObservation, BootPolicy, DhcpAnswer, DhcpDecision, DhcpKind, DhcpRequest,
     FileDecision, FilePlace, FileRequest, KnownClient, Via, boot_choice,
@@ -99,15 +99,16 @@ impl BootPolicy for Services {
             (None, Some(ip)) => registry.by_ip(ip),
             (None, None) => None,
         };
-        let Some(device) = device.filter(|device| device.node.is_some()) else { return };
+        let Some(device) = device else { return };
+        let Some(node) = &device.node else { return };
         let at_ms = ms_of(event.at);
         let ip = event.ip.map(|ip| ip.to_string()).unwrap_or_default();
-        self.0.boots.observe(device.mac, |boot| note(boot, event.event, &ip, at_ms));
+        self.0.boots.observe(device.mac, |boot| note(boot, event.event, &ip, &node.model, at_ms));
     }
 }
 
 /// Writes an observation in the time line of a boot.
-fn note(boot: &mut Boot, event: BootEvent, ip: &str, at_ms: u64) {
+fn note(boot: &mut Boot, event: BootEvent, ip: &str, model: &NodeModel, at_ms: u64) {
     match event {
         // The beginning of the exchange was noted when it was decided.
         BootEvent::Offer { .. } => {}
@@ -128,7 +129,7 @@ fn note(boot: &mut Boot, event: BootEvent, ip: &str, at_ms: u64) {
             boot.file_ended(&path, word(via), Some(bytes), at_ms, Some(&reason));
         }
         BootEvent::FileMissing { via, path } => {
-            let why = format!("there is no such file in /boot/<model> of image {}", boot.image);
+            let why = format!("there is no such file in /boot/{model} of image {}", boot.image);
             boot.file_ended(&path, word(via), None, at_ms, Some(&why));
         }
         BootEvent::FileDenied { via, path, reason } => {
@@ -158,6 +159,7 @@ fn loader(vendor_class: &str, user_class: &str) -> Loader {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -181,9 +183,10 @@ mod tests {
             vendor_class: "PXEClient:Arch:00000:UNDI:002001".into(),
             user_class: "iPXE".into(),
         };
-        note(&mut boot, ack, "10.0.0.2", 20);
+        let model = "pc-x86-64".parse().unwrap();
+        note(&mut boot, ack, "10.0.0.2", &model, 20);
         let missing = BootEvent::FileMissing { via: Via::Tftp, path: "start.ipxe".into() };
-        note(&mut boot, missing, "10.0.0.2", 30);
+        note(&mut boot, missing, "10.0.0.2", &model, 30);
         assert_eq!(boot.stages.len(), 2);
         assert!(boot.is_over_for(Loader::Ipxe, 40));
     }
