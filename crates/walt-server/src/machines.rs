@@ -18,12 +18,30 @@ pub struct Machines {
     bridge: String,
     running: Mutex<HashMap<Mac, Arc<VirtualNode>>>,
     problems: Mutex<HashMap<Mac, String>>,
+    lives: Mutex<HashMap<Mac, Arc<tokio::sync::Mutex<Life>>>>,
+}
+
+/// Held while the machine of a node starts or goes, so that a node removed while its machine starts
+/// leaves no machine behind.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Life {
+    /// It may be started.
+    #[default]
+    Wanted,
+    /// Its node was removed.
+    Removed,
 }
 
 impl Machines {
     /// Machines with their files below `dir`, plugged into `bridge`.
     pub fn new(dir: PathBuf, bridge: String) -> Self {
-        Self { dir, bridge, running: Mutex::default(), problems: Mutex::default() }
+        Self {
+            dir,
+            bridge,
+            running: Mutex::default(),
+            problems: Mutex::default(),
+            lives: Mutex::default(),
+        }
     }
 
     /// The machine of a node, if it was started.
@@ -47,6 +65,11 @@ impl Machines {
 
     /// Starts the machine of a device, or adopts the one that runs since before this server.
     pub async fn open(&self, device: &Device) -> Result<Arc<VirtualNode>, NodeError> {
+        let life = self.life(device.mac);
+        let life = life.lock().await;
+        if *life == Life::Removed {
+            return Err(NodeError::Off(device.name.to_string()));
+        }
         let opened = match self.spec(device) {
             Some(spec) => VirtualNode::open(spec).await,
             None => return Err(walt_virtual::SpecError::Name(device.name.to_string()).into()),
@@ -76,6 +99,9 @@ impl Machines {
 
     /// Removes a machine and its files.
     pub async fn remove(&self, mac: Mac) -> Result<(), NodeError> {
+        let life = self.life(mac);
+        let mut life = life.lock().await;
+        *life = Life::Removed;
         let machine = self.running.lock().remove(&mac);
         self.set_problem(mac, None);
         let Some(mut machine) = machine else { return Ok(()) };
@@ -96,6 +122,10 @@ impl Machines {
         let stops = machines.iter().map(|machine| machine.stop());
         let results = futures_util::future::join_all(stops).await;
         results.into_iter().filter_map(Result::err).collect()
+    }
+
+    fn life(&self, mac: Mac) -> Arc<tokio::sync::Mutex<Life>> {
+        self.lives.lock().entry(mac).or_default().clone()
     }
 
     fn spec(&self, device: &Device) -> Option<NodeSpec> {
