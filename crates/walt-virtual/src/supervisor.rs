@@ -318,7 +318,14 @@ impl Supervisor {
                 let _ = reply.send(self.reset().await);
             }
             Order::Stop(reply) => {
-                let _ = reply.send(self.stop(END_PATIENCE).await);
+                let stopped = self.stop(END_PATIENCE).await;
+                // Plugged again by the next start; until then nothing of a stopped node is in the network.
+                if stopped.is_ok()
+                    && let Err(error) = self.unplugged().await
+                {
+                    tracing::warn!(node = self.spec().name, %error, "a network plug stays");
+                }
+                let _ = reply.send(stopped);
             }
             Order::Start(reply) => {
                 let started = if self.running.is_some() { Ok(()) } else { self.start().await };
@@ -401,12 +408,9 @@ impl Supervisor {
         Ok(())
     }
 
-    async fn remove(&mut self) -> Result<(), NodeError> {
-        self.stop(Duration::ZERO).await?;
-        let spec = self.spec();
-        let name = spec.name.clone();
-        let io_error = |what: String| move |source| NodeError::Io { name, what, source };
-        let tap = spec.tap_name();
+    /// Deletes the tap of a QEMU that has ended.
+    async fn unplugged(&self) -> io::Result<()> {
+        let tap = self.spec().tap_name();
         // The kernel lets go of a killed QEMU's descriptors a little after its end.
         let mut unplugged = tap::unplug(&tap);
         for _ in 0..50 {
@@ -416,6 +420,16 @@ impl Supervisor {
             tokio::time::sleep(Duration::from_millis(20)).await;
             unplugged = tap::unplug(&tap);
         }
+        unplugged
+    }
+
+    async fn remove(&mut self) -> Result<(), NodeError> {
+        self.stop(Duration::ZERO).await?;
+        let spec = self.spec();
+        let name = spec.name.clone();
+        let io_error = |what: String| move |source| NodeError::Io { name, what, source };
+        let tap = spec.tap_name();
+        let unplugged = self.unplugged().await;
         let dir = spec.dir.clone();
         let deleted = match std::fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -91,7 +91,11 @@ pub fn repeated(boots: &[&Boot], facts: &Facts) -> Option<Stopped> {
         return None;
     }
     let latest = failure(before.first()?, facts)?;
-    let further = |stage: &Stage| stage.kind >= latest.stage && stage.outcome == Outcome::Done;
+    // Scripts fetch files in any order: what counts is the very file that was refused, or the root.
+    let further = |stage: &Stage| {
+        let same = stage.kind == latest.stage && stage.detail == latest.detail;
+        stage.outcome == Outcome::Done && (same || stage.kind >= StageKind::Root)
+    };
     if current.stages.iter().any(further) {
         return None;
     }
@@ -264,7 +268,9 @@ mod tests {
         let found = repeated(&[&current, &second, &first], &Facts::default()).unwrap();
         assert_eq!((found.stage, found.since_ms), (StageKind::Kernel, 1_020));
         assert!(found.cause.contains("2 boots"), "{}", found.cause);
-        current.file_ended("kernel", "HTTP", Some(9), 3_100, None);
+        current.file_ended("initrd", "HTTP", Some(9), 3_100, None);
+        assert!(repeated(&[&current, &second, &first], &Facts::default()).is_some());
+        current.file_ended("kernel", "HTTP", Some(9), 3_200, None);
         assert_eq!(repeated(&[&current, &second, &first], &Facts::default()), None);
         let asked = Boot::begin("reboot requested", "me/img:latest", 4_000);
         assert_eq!(repeated(&[&asked, &second], &Facts::default()), None);

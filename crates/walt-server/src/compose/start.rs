@@ -95,7 +95,9 @@ async fn open(networks: &Networks, places: &Places, tasks: Tasks) -> Result<Arc<
 
     let store =
         Store::At { root: places.state.join("containers"), runroot: places.run.join("containers") };
-    let podman = Podman::open(store, &places.run, tasks.token()).await.context("image store")?;
+    // Not the token of the tasks: roots are released, with podman's help, after these have ended.
+    let podman =
+        Podman::open(store, &places.run, CancellationToken::new()).await.context("image store")?;
     let catalogue = Arc::new(Catalogue::open(podman.clone()).await.context("image store")?);
     let keys = PlatformKeys::open(&places.state).await.context("keys of the platform")?;
     let ssh = Ssh::new(keys.identity_file(), keys.known_hosts_file());
