@@ -8,7 +8,7 @@ use walt_logs::{LogRecord, StreamName, Timestamp};
 use walt_model::{DownCause, Mac, platform_lines};
 use walt_virtual::{Event, VirtualNode};
 
-use crate::platform::Platform;
+use crate::platform::{Platform, now_ms};
 
 /// How long output is gathered before it becomes a record.
 const GATHER: Duration = Duration::from_millis(50);
@@ -77,6 +77,7 @@ pub fn follow_events(platform: &Arc<Platform>, mac: Mac, machine: &Arc<VirtualNo
     let cancel = platform.tasks.token();
     let (platform, tasks) = (platform.clone(), platform.tasks.clone());
     tasks.spawn("machine events", async move {
+        let mut died = false;
         loop {
             let event = tokio::select! {
                 () = cancel.cancelled() => return,
@@ -90,7 +91,14 @@ pub fn follow_events(platform: &Arc<Platform>, mac: Mac, machine: &Arc<VirtualNo
             let Some(device) = platform.registry.by_mac(mac) else { return };
             tracing::debug!(node = %device.name, ?event, "virtual machine");
             match event {
-                Event::Started(_) | Event::Adopted(_) => platform.machines.set_problem(mac, None),
+                Event::Started(_) | Event::Adopted(_) => {
+                    platform.machines.set_problem(mac, None);
+                    if std::mem::take(&mut died) {
+                        let image = device.node.as_ref().map(|node| node.image.to_string());
+                        let image = image.unwrap_or_default();
+                        platform.boots.begin(mac, "machine started again", &image, now_ms());
+                    }
+                }
                 Event::Reset | Event::PoweredOff | Event::Stopped => {
                     platform.node_down(&device, DownCause::Unknown, "vnode reset");
                 }
@@ -98,6 +106,7 @@ pub fn follow_events(platform: &Arc<Platform>, mac: Mac, machine: &Arc<VirtualNo
                     platform.machines.set_problem(mac, Some("its kernel panicked".into()));
                 }
                 Event::Died { reason, .. } => {
+                    died = true;
                     platform.machines.set_problem(mac, Some(reason));
                     platform.node_down(&device, DownCause::Unknown, "vnode died");
                 }

@@ -1,8 +1,9 @@
 //! The heart of the server: what every service, workflow and API call looks at and changes.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use walt_logs::{LogRecord, LogStore, StreamName, Timestamp};
@@ -59,6 +60,8 @@ pub struct Platform {
     pub ssh: Ssh,
     /// All tasks of this process.
     pub tasks: Tasks,
+    /// Devices of which it was said lately that they cannot become nodes.
+    pub said: Mutex<HashMap<Mac, Instant>>,
     /// One line per part that is not as it should be.
     pub problems: Mutex<Vec<String>>,
 }

@@ -130,6 +130,7 @@ async fn open(networks: &Networks, places: &Places, tasks: Tasks) -> Result<Arc<
         state,
         ssh,
         tasks,
+        said: Mutex::default(),
         problems: Mutex::default(),
     }))
 }
@@ -293,7 +294,7 @@ fn start_machines(platform: &Arc<Platform>) {
         let platform = platform.clone();
         let tasks = platform.tasks.clone();
         tasks.spawn("virtual node", async move {
-            if let Err(error) = create::open_machine(&platform, &device).await {
+            if let Err(error) = create::resume_machine(&platform, &device).await {
                 tracing::error!("{error}");
             }
         });

@@ -6,16 +6,37 @@ mod exports;
 mod hub;
 mod policy;
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use walt_model::Mac;
 
 use crate::platform::Platform;
 use crate::registry::discovery::{Sighting, register};
+
+/// How often it is said that a device cannot become a node.
+const SAY_AGAIN: Duration = Duration::from_secs(300);
 
 /// The platform as the services see it.
 #[derive(Clone)]
 pub struct Services(pub Arc<Platform>);
 
 impl Services {
+    /// True once per device in [`SAY_AGAIN`]: a loader without image asks again every few seconds.
+    fn worth_saying(&self, mac: Mac) -> bool {
+        let now = Instant::now();
+        let mut said = self.0.said.lock();
+        said.retain(|_, at| now.duration_since(*at) < SAY_AGAIN);
+        match said.entry(mac) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(now);
+                true
+            }
+        }
+    }
+
     /// A device was seen: registers it if it is new, or better known than before.
     fn seen(&self, sighting: &Sighting<'_>) {
         let platform = &self.0;
@@ -31,7 +52,9 @@ impl Services {
         for line in &found.lines {
             platform.say(walt_model::platform_lines::DEVICES_STREAM, line);
         }
-        if let Some((model, image)) = found.missing_image {
+        if let Some((model, image)) = found.missing_image
+            && self.worth_saying(found.device.mac)
+        {
             platform.say(
                 walt_model::platform_lines::DEVICES_STREAM,
                 &format!(

@@ -1,8 +1,9 @@
 //! Creating a virtual node.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use walt_model::{DeviceName, DeviceType, ImageFullName, Mac, UserName, platform_lines};
+use walt_model::{DeviceName, DeviceType, DownCause, ImageFullName, Mac, UserName, platform_lines};
 use walt_proto::api::node::CreateNode;
 
 use super::boot_image::{self, Choice};
@@ -145,6 +146,28 @@ pub async fn open_machine(platform: &Arc<Platform>, device: &Device) -> Result<(
         .map_err(|source| WorkflowError::Machine { node: device.name.clone(), source })?;
     crate::console::record(platform, device.mac, &machine);
     crate::console::follow_events(platform, device.mac, &machine);
+    Ok(())
+}
+
+/// The machine of a node known since before this server: adopted if it still runs; else started, which is
+/// another boot.
+pub async fn resume_machine(
+    platform: &Arc<Platform>,
+    device: &Device,
+) -> Result<(), WorkflowError> {
+    let asked = Instant::now();
+    let asked_ms = now_ms();
+    open_machine(platform, device).await?;
+    let Some(machine) = platform.machines.of(device.mac) else { return Ok(()) };
+    let status = machine.status().await.ok();
+    let age = status.and_then(|status| status.uptime).unwrap_or_default();
+    // Times of processes are known to the second.
+    if age > asked.elapsed() + Duration::from_secs(1) {
+        return Ok(());
+    }
+    let image = device.node.as_ref().map(|node| node.image.to_string()).unwrap_or_default();
+    platform.node_down(device, DownCause::Unknown, "server start");
+    platform.boots.begin(device.mac, "server start", &image, asked_ms);
     Ok(())
 }
 
