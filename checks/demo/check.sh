@@ -2,6 +2,7 @@
 # `cargo xtask demo`: the tour works, the host is left as it was, and Ctrl-C at any moment leaves nothing.
 # needs: debian
 # timeout: 600
+# shellcheck source=checks/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 place=(--name check-demo)
 state=/var/lib/walt-check-demo

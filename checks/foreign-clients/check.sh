@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Clients we did not write use the server: DHCP, TFTP, HTTP, DNS, NFS.
 # timeout: 300
+# shellcheck source-path=SCRIPTDIR source=../lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 server=192.168.152.1
 
@@ -56,20 +57,38 @@ cmp "$scratch/range" <(tail -c +1001 "$scratch/http.kernel" | head -c 1000)
 [ "$(on curl -s -o /dev/null -w '%{http_code}' "http://$server/boot/nothing")" = 404 ]
 [ "$(on curl -s -o /dev/null -w '%{http_code}' --path-as-is "http://$server/boot/../../../../etc/shadow")" != 200 ]
 
-say "TFTP: tftp-hpa, atftp and curl, with block size, window and rollover"
+say "TFTP: tftp-hpa, atftp and curl, with size, block size, window and rollover"
+size=$(stat -c %s "$scratch/http.kernel")
+# with_atftp FILE OPTION...: gets the kernel; what was negotiated is in $scratch/trace.
+with_atftp() {
+  local file=$1 options=() option
+  shift
+  for option in "$@"; do options+=(--option "$option"); done
+  on atftp --trace "${options[@]}" -g -r kernel -l "$file" $server >"$scratch/trace" 2>&1
+  cmp "$file" "$scratch/http.kernel"
+}
+agreed() { grep -q "received OACK <.*$1[,>]" "$scratch/trace" || fail "not agreed: $1: $(grep OACK "$scratch/trace")"; }
 on tftp -m binary $server -c get kernel "$scratch/hpa.kernel"
 cmp "$scratch/hpa.kernel" "$scratch/http.kernel"
-on atftp --option "blksize 512" --option "tsize 0" -g -r kernel -l "$scratch/atftp.kernel" $server
-cmp "$scratch/atftp.kernel" "$scratch/http.kernel"
-on atftp --option "blksize 1400" --option "windowsize 16" -g -r kernel -l "$scratch/window.kernel" $server
-cmp "$scratch/window.kernel" "$scratch/http.kernel"
-# 65 536 blocks of 128 bytes are 8 MB: the kernel is larger, so block numbers start again at 0.
-[ "$(stat -c %s "$scratch/http.kernel")" -gt 8400000 ] || fail "the kernel is too small for a rollover"
-on curl -sf --tftp-blksize 128 -o "$scratch/rollover.kernel" "tftp://$server/kernel"
-cmp "$scratch/rollover.kernel" "$scratch/http.kernel"
-on curl -sf -o "$scratch/start.ipxe" "tftp://$server/boot/pc-x86-64.ipxe"
+with_atftp "$scratch/size.kernel" "blksize 1024" "tsize 0"
+agreed "blksize: 1024"
+agreed "tsize: $size"
+with_atftp "$scratch/window.kernel" "blksize 1400" "windowsize 16"
+agreed "blksize: 1400"
+agreed "windowsize: 16"
+say "block numbers start again at 0 after 65535"
+[ "$size" -gt $((66000 * 200)) ] || fail "the kernel is too small for a rollover: $size bytes"
+with_atftp "$scratch/rollover.kernel" "blksize 200" "windowsize 8"
+agreed "blksize: 200"
+on curl -sSv --tftp-blksize 128 -o "$scratch/curl.kernel" "tftp://$server/kernel" 2>"$scratch/trace"
+grep -q 'blksize parsed from OACK (128)' "$scratch/trace"
+cmp "$scratch/curl.kernel" "$scratch/http.kernel"
+on curl -sS -o "$scratch/start.ipxe" "tftp://$server/boot/pc-x86-64.ipxe"
 head -n 1 "$scratch/start.ipxe" | grep -q '^#!ipxe'
-expect_failure "not found" on curl -sS -o /dev/null "tftp://$server/nothing"
+expect_output "code 1: file not found" on tftp -m binary $server -c get nothing "$scratch/nothing"
+status=0
+on curl -s -o "$scratch/nothing" "tftp://$server/nothing" || status=$?
+[ $status = 68 ] || fail "curl ended with $status instead of 68, file not found"
 
 say "DNS"
 [ "$(on dig +short @$server server.walt)" = $server ]
@@ -79,14 +98,33 @@ on dig +short @$server walt-server.walt | grep -q "^$server\$"
 
 say "NFS: the tree a foreign client lists is the image"
 url="nfs://$server/var/lib/walt/nodes/$ip/fs"
-on nfs-ls -R "$url/usr?version=3" >"$scratch/nfs.list"
+# Both lists are: mode, links, uid, gid, size, path. nfs-ls shows no setuid, setgid and sticky bits; links and
+# size of a directory belong to the file system it lies on.
+comparable() {
+  sed -E 's/^([^ ]+) +([0-9]+) +([0-9]+) +([0-9]+) +([0-9]+) /\1 \2 \3 \4 \5 /
+    s/^(...)s/\1x/; s/^(......)s/\1x/; s/^(.........)t/\1x/
+    s/^(...)S/\1-/; s/^(......)S/\1-/; s/^(.........)T/\1-/
+    s/^(d[^ ]+) [0-9]+ ([0-9]+ [0-9]+) [0-9]+ /\1 - \2 - /' | LC_ALL=C sort
+}
+platform-list-image "$image" . | comparable >"$scratch/image.list"
+on nfs-ls -R "$url?version=3" | comparable >"$scratch/nfs.list"
 [ "$(wc -l <"$scratch/nfs.list")" -gt 3000 ] || fail "only $(wc -l <"$scratch/nfs.list") entries"
+# What the platform adds to every image.
+added='usr/bin/(walt-[a-z-]+|_walt_internal_(/walt-[a-z-]+)?)|etc/(hosts|walt/server\.spec)|root/\.ssh/authorized_keys'
+added+='|etc/(resolv\.conf(\.saved)?|dropbear(/dropbear_ecdsa_host_key)?|ssh/ssh_host_ecdsa_key(\.pub)?)'
+LC_ALL=C comm -23 "$scratch/nfs.list" "$scratch/image.list" | grep -Ev "^([^ ]+ ){5}($added)\$" >"$scratch/more" || true
+[ ! -s "$scratch/more" ] || fail "served and not in the image: $(head -n 20 "$scratch/more")"
+LC_ALL=C comm -13 "$scratch/nfs.list" "$scratch/image.list" | grep -Ev '^([^ ]+ ){5}etc/(hosts|resolv\.conf)$' >"$scratch/less" || true
+[ ! -s "$scratch/less" ] || fail "in the image and not served: $(head -n 20 "$scratch/less")"
+
+say "NFS: contents; an image is for reading, /persist for writing too"
 on nfs-cp "$url/boot/pc-x86-64/kernel?version=3" "$scratch/nfs.kernel"
 cmp "$scratch/nfs.kernel" "$scratch/http.kernel"
-platform-list-image "$image" usr >"$scratch/image.list"
-# nfs-ls prints: mode, links, uid, gid, size, name. What podman mounts is the reference.
-awk '{ print $1, $3, $4, $NF }' "$scratch/nfs.list" | sort >"$scratch/nfs.sorted"
-sort "$scratch/image.list" >"$scratch/image.sorted"
-diff "$scratch/nfs.sorted" "$scratch/image.sorted" | head -n 20 >"$scratch/diff" || true
-[ ! -s "$scratch/diff" ] || fail "listing differs from the image: $(cat "$scratch/diff")"
-expect_failure "" on nfs-ls "nfs://$server/etc?version=3"
+expect_failure "read-?only|EROFS|ROFS" on nfs-cp "$scratch/start.ipxe" "$url/etc/motd?version=3"
+persist="nfs://$server/var/lib/walt/nodes/$name/persist"
+on nfs-cp "$scratch/nfs.kernel" "$persist/kept?version=3"
+on nfs-cp "$persist/kept?version=3" "$scratch/kept"
+cmp "$scratch/kept" "$scratch/http.kernel"
+for path in / /etc /var/lib/walt "/var/lib/walt/nodes/$ip" "/var/lib/walt/nodes/$ip/../.." /var/lib/walt/nodes/nobody/fs; do
+  expect_failure "MNT3ERR" on nfs-ls "nfs://$server$path?version=3"
+done

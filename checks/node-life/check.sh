@@ -3,6 +3,7 @@
 # timeout: 600
 # variant: FIRMWARE=bios
 # variant: FIRMWARE=uefi
+# shellcheck source=checks/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 node=life-$FIRMWARE
 
