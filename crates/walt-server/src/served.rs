@@ -175,7 +175,10 @@ impl ServedImages {
                         tracing::warn!(root = %id, "a root nodes were reading is lost: {error}");
                     }
                 }
-                None => tracing::warn!(root = %id, "a root nodes were reading is lost"),
+                None => {
+                    tracing::warn!(root = %id, "a root nodes were reading is lost");
+                    self.table.write().readers.retain(|_, read| *read != id);
+                }
             }
         }
         for error in self.roots.release_unclaimed().await {
@@ -188,9 +191,9 @@ impl ServedImages {
         self.table.write().readers.insert(node, root) != Some(root)
     }
 
-    /// A node no longer reads anything.
-    pub fn forget_reader(&self, node: Mac) {
-        self.table.write().readers.remove(&node);
+    /// A node no longer reads anything; gives the root it read.
+    pub fn forget_reader(&self, node: Mac) -> Option<RootId> {
+        self.table.write().readers.remove(&node)
     }
 
     /// Stops serving what is neither the image of a node (`in_use`) nor read by one since [`GRACE`].

@@ -46,7 +46,10 @@ pub(super) async fn stop(
 }
 
 async fn stop_machines(platform: &Platform) {
-    for device in platform.registry.devices() {
+    for device in platform.registry.devices().into_iter().filter(|device| device.is_virtual) {
+        if let Some(root) = platform.images.forget_reader(device.mac) {
+            platform.state.release_root(device.mac, root.to_string()).detach();
+        }
         if platform.presence.went_down(device.mac) {
             platform.state.set_booted(device.mac, false).detach();
             platform.boots.observe(device.mac, |boot| boot.down(crate::platform::now_ms()));
