@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The server is killed while a node works: for the node it is a pause, not an error.
-# timeout: 420
+# timeout: 600
 # shellcheck source-path=SCRIPTDIR source=../lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 node=steady
