@@ -64,7 +64,7 @@ fn wanted(need: Need) -> impl Iterator<Item = &'static Package> {
 
 fn missing(need: Need) -> Result<BTreeSet<&'static str>> {
     if !is_there("dpkg-query") {
-        bail!("this is not a Debian machine: with Nix, use `nix run .#demo` or `nix develop`");
+        bail!("this is not a Debian machine (no dpkg-query): a Debian 12 one is needed");
     }
     let installed = answer(&mut program(
         "dpkg-query",
