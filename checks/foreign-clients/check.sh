@@ -124,9 +124,9 @@ expect_failure "read-?only|EROFS|ROFS" on nfs-cp "$scratch/start.ipxe" "$url/etc
 persist="nfs://$server/var/lib/walt/nodes/$name/persist"
 head -c 1000000 /dev/urandom >"$scratch/mine"
 # What a node keeps outlives a run of this check: nfs-cp writes new files only.
-kept=$persist/kept-$(date +%s%N)
-on nfs-cp "$scratch/mine" "$kept?version=3"
-on nfs-cp "$kept?version=3" "$scratch/kept"
+copy=$persist/kept-$(date +%s%N)
+on nfs-cp "$scratch/mine" "$copy?version=3"
+on nfs-cp "$copy?version=3" "$scratch/kept"
 cmp "$scratch/kept" "$scratch/mine"
 for path in / /etc /var/lib/walt "/var/lib/walt/nodes/$ip" "/var/lib/walt/nodes/$ip/../.." /var/lib/walt/nodes/nobody/fs; do
   expect_failure "MNT3ERR" on nfs-ls "nfs://$server$path?version=3"
