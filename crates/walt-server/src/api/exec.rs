@@ -1,15 +1,17 @@
 //! Programs run on a node: shells and commands, over a WebSocket.
 
+use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
+use bytes::{Buf, Bytes};
 use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin};
+use tokio::process::{self, Child, ChildStdin};
 use tokio::sync::mpsc;
 use walt_proto::api::error::GateMode;
 use walt_proto::api::session::{
@@ -131,9 +133,13 @@ impl Program {
             Command::Line(line) => Some(line.clone()),
             Command::Argv(words) => Some(quote::command_line(words.iter().map(String::as_str))),
         };
-        let mut command = platform.ssh.command(ip, start.tty.is_some(), remote.as_deref());
+        let command = platform.ssh.command(ip, start.tty.is_some(), remote.as_deref());
+        Self::spawn(command, start.tty.as_ref())
+    }
+
+    fn spawn(mut command: process::Command, tty: Option<&Tty>) -> Result<Self, Failure> {
         let (sender, output) = mpsc::channel(64);
-        match &start.tty {
+        match tty {
             Some(tty) => {
                 command.env("TERM", term(tty));
                 let (child, master) = pty::spawn(command, Size { cols: tty.cols, rows: tty.rows })
@@ -168,23 +174,39 @@ impl Program {
     }
 
     /// Carries bytes both ways until the program ends (its status) or the client is gone (nothing).
+    ///
+    /// Input the program does not take yet is held, and no more is read from the client meanwhile; its
+    /// output goes on: a program that answers before it has read all (`cat`) would stop otherwise.
     async fn talk(&mut self, socket: &mut WebSocket) -> Option<i32> {
         let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
+        let mut held = Bytes::new();
+        let mut drained = false;
         loop {
             tokio::select! {
-                output = self.output.recv() => match output {
+                output = self.output.recv(), if !drained => match output {
                     Some((channel, bytes)) => {
                         if !give(socket, channel, &bytes).await {
                             return None;
                         }
                     }
-                    // All output was read: the program has ended or is about to.
-                    None => return Some(self.child.wait().await.map_or(255, status_of)),
+                    // All output was read: the program has ended, or it closed its output and goes on.
+                    None => drained = true,
                 },
-                message = socket.recv() => match message {
+                status = self.child.wait(), if drained => {
+                    return Some(status.map_or(255, status_of));
+                }
+                taken = self.input.take_some(&held), if !held.is_empty() => match taken {
+                    Ok(count) => held.advance(count),
+                    // A program that no longer reads its input is not an error.
+                    Err(_) => {
+                        self.input = Input::Pipe(None);
+                        held.clear();
+                    }
+                },
+                message = socket.recv(), if held.is_empty() => match message {
                     Some(Ok(Message::Binary(bytes))) => {
                         if let Some((Channel::Stdin, data)) = Channel::split(&bytes) {
-                            self.write(data).await;
+                            held = bytes.slice_ref(data);
                         }
                     }
                     Some(Ok(Message::Text(text))) => self.told(text.as_str()).await,
@@ -192,7 +214,7 @@ impl Program {
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
                 },
                 _ = ping.tick() => {
-                    if socket.send(Message::Ping(bytes::Bytes::new())).await.is_err() {
+                    if socket.send(Message::Ping(Bytes::new())).await.is_err() {
                         return None;
                     }
                 }
@@ -217,19 +239,19 @@ impl Program {
             Ok(_) | Err(_) => {}
         }
     }
+}
 
-    /// A program that no longer reads its input is not an error.
-    async fn write(&mut self, data: &[u8]) {
-        match &mut self.input {
-            Input::Pipe(Some(stdin)) => {
-                if stdin.write_all(data).await.is_err() {
-                    self.input = Input::Pipe(None);
-                }
-            }
-            Input::Pipe(None) => {}
-            Input::Terminal(master) => {
-                let _ = master.write_all(data).await;
-            }
+impl Input {
+    /// Gives the program some of `data`, as much as it takes now; waits until it takes any. Nothing is
+    /// lost when this is dropped.
+    async fn take_some(&mut self, data: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Pipe(Some(stdin)) => match stdin.write(data).await {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                taken => taken,
+            },
+            Self::Pipe(None) => Ok(data.len()),
+            Self::Terminal(master) => master.write(data).await,
         }
     }
 }
@@ -260,8 +282,104 @@ fn term(tty: &Tty) -> &str {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    /// A client that sends `count` messages of `size` bytes, then the end of the input, while it reads
+    /// the answers; gives the bytes of the program, and its last text message.
+    fn client(address: std::net::SocketAddr, count: usize, size: usize) -> (usize, String) {
+        let mut to = TcpStream::connect(address).unwrap();
+        to.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        to.write_all(
+            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+        )
+        .unwrap();
+        let mut from = to.try_clone().unwrap();
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            from.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        // A frame of RFC 6455 section 5.2, with the masking key zero.
+        let frame = |opcode: u8, payload: &[u8]| {
+            let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+            [&[0x80 | opcode, 0x80 | 126, length[0], length[1], 0, 0, 0, 0], payload].concat()
+        };
+        let data = frame(2, &Channel::Stdin.frame(&vec![b'x'; size]));
+        let end = frame(1, serde_json::to_string(&ClientMessage::Eof).unwrap().as_bytes());
+        let sender = std::thread::spawn(move || {
+            for _ in 0..count {
+                to.write_all(&data).unwrap();
+            }
+            to.write_all(&end).unwrap();
+        });
+        let mut received = 0;
+        loop {
+            let mut head = [0; 2];
+            from.read_exact(&mut head).unwrap();
+            let mut length = [0; 8];
+            let size = match head[1] & 0x7f {
+                126 => 2,
+                127 => 8,
+                _ => {
+                    length[7] = head[1] & 0x7f;
+                    0
+                }
+            };
+            from.read_exact(&mut length[8 - size..]).unwrap();
+            let mut payload = vec![0; u64::from_be_bytes(length) as usize];
+            from.read_exact(&mut payload).unwrap();
+            match head[0] & 0x0f {
+                2 => received += payload.len() - 1,
+                1 => {
+                    sender.join().unwrap();
+                    return (received, String::from_utf8(payload).unwrap());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn with_program(script: &'static str, count: usize, size: usize) -> (usize, String) {
+        let app = axum::Router::new().route(
+            "/",
+            axum::routing::get(move |upgrade: WebSocketUpgrade| async move {
+                upgrade.on_upgrade(move |mut socket| async move {
+                    let mut command = process::Command::new("sh");
+                    command.args(["-c", script]).kill_on_drop(true);
+                    let mut program = Program::spawn(command, None).unwrap();
+                    let status = program.talk(&mut socket).await.unwrap();
+                    tell(&mut socket, &ServerMessage::Exit { status }).await;
+                })
+            }),
+        );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        tokio::task::spawn_blocking(move || client(address, count, size)).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_program_that_answers_while_it_reads_does_not_stop() {
+        // More is written than read: output waits while input does.
+        let script = "exec tee /dev/fd/2";
+        let (received, last) = with_program(script, 600, 32 * 1024).await;
+        assert_eq!(received, 2 * 600 * 32 * 1024);
+        assert!(last.contains("\"status\":0"), "{last}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_program_without_output_still_reads_its_input() {
+        let script = "exec >&- 2>&-; test $(wc -c) -eq 6553600";
+        let (received, last) = with_program(script, 200, 32 * 1024).await;
+        assert_eq!(received, 0);
+        assert!(last.contains("\"status\":0"), "{last}");
+    }
 
     #[test]
     fn statuses_and_terminals() {

@@ -72,14 +72,21 @@ impl PtyMaster {
         }
     }
 
+    /// Writes some of `bytes` as typed by the user; gives how many. Nothing is written when this is
+    /// dropped before its end.
+    pub async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.fd.writable().await?;
+            if let Ok(written) = ready.try_io(|fd| Ok(rustix::io::write(fd.get_ref(), bytes)?)) {
+                return written;
+            }
+        }
+    }
+
     /// Writes all of `bytes` as typed by the user.
     pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let mut ready = self.fd.writable().await?;
-            match ready.try_io(|fd| Ok(rustix::io::write(fd.get_ref(), bytes)?)) {
-                Ok(written) => bytes = &bytes[written?..],
-                Err(_would_block) => {}
-            }
+            bytes = &bytes[self.write(bytes).await?..];
         }
         Ok(())
     }
