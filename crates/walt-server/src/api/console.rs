@@ -54,9 +54,10 @@ async fn session(
         return Err(ApiError::new(ErrorKind::Unavailable, message).into());
     };
     let console = machine.console();
+    // They end with the machine; the output does not, since we hold the console.
+    let mut events = machine.events();
     drop(machine);
-    let mut output = console.subscribe();
-    let past = console.history((replay as usize).min(MAX_REPLAY));
+    let (past, mut output) = console.attach((replay as usize).min(MAX_REPLAY));
     if !tell(socket, &ServerMessage::Ready).await
         || (replay > 0 && !give(socket, Channel::Stdout, &past).await)
     {
@@ -76,10 +77,11 @@ async fn session(
                     }
                 }
                 Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => {
-                    tell(socket, &ServerMessage::Exit { status: 0 }).await;
-                    return Ok(());
-                }
+                Err(RecvError::Closed) => return ended(socket).await,
+            },
+            event = events.recv() => match event {
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return ended(socket).await,
             },
             message = socket.recv() => match message {
                 Some(Ok(Message::Binary(bytes))) => {
@@ -98,4 +100,10 @@ async fn session(
             }
         }
     }
+}
+
+/// The node was removed.
+async fn ended(socket: &mut WebSocket) -> Result<(), Failure> {
+    tell(socket, &ServerMessage::Exit { status: 0 }).await;
+    Ok(())
 }
