@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 /// Host name under which the host key of all nodes is known.
@@ -15,6 +16,8 @@ pub const HOST_KEY_ALIAS: &str = "walt.node";
 
 /// Longest time one short command (a test of a path) may take.
 const SHORT: Duration = Duration::from_secs(20);
+/// Most bytes kept of what it says.
+const MAX_OUTPUT: u64 = 64 * 1024;
 
 /// How to reach nodes: with which key, trusting which host key.
 #[derive(Clone, Debug)]
@@ -95,6 +98,7 @@ impl Ssh {
             command.arg("--").arg(remote);
         }
         command.kill_on_drop(true);
+        end_with_server(&mut command);
         command.env_remove("SSH_AUTH_SOCK");
         command
     }
@@ -103,17 +107,47 @@ impl Ssh {
     pub async fn short(&self, ip: Ipv4Addr, remote: &str) -> Result<String, SshError> {
         let mut command = self.command(ip, false, Some(remote));
         command.stdin(Stdio::null());
-        let output = tokio::time::timeout(SHORT, command.output())
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ran = async {
+            let mut child = command.spawn()?;
+            let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+            let (stdout, stderr) = tokio::join!(bounded(stdout), bounded(stderr));
+            Ok((child.wait().await?, stdout, stderr))
+        };
+        let (status, stdout, stderr) = tokio::time::timeout(SHORT, ran)
             .await
             .map_err(|_| SshError::Timeout { ip })?
             .map_err(SshError::Start)?;
-        let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        match output.status.code() {
-            Some(0) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        let stderr = stderr.trim().to_owned();
+        match status.code() {
+            Some(0) => Ok(stdout),
             Some(255) => Err(SshError::Unreachable { ip, why: stderr }),
             status => Err(SshError::Failed { ip, status: status.unwrap_or(-1), stderr }),
         }
     }
+}
+
+/// Has the program hang up when the server dies, however it dies: nobody would read it any more. (The
+/// parent is the thread that starts it: one of the runtime, which ends with the server.)
+fn end_with_server(command: &mut Command) {
+    // SAFETY: between fork and exec, only prctl(2) is called: it is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGHUP) < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+}
+
+/// The beginning of what a program says: a hostile node says as much as it likes. The rest is refused.
+async fn bounded(output: Option<impl AsyncRead + Unpin>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(output) = output {
+        let _ = output.take(MAX_OUTPUT).read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
