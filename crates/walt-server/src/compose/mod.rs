@@ -3,8 +3,8 @@
 mod start;
 mod stop;
 
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, File, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -103,6 +103,10 @@ fn ready(platform: &Platform) {
     });
 }
 
+/// Directories of the state no user of this machine may enter: root of a node decides what is in
+/// them (a program with the setuid bit in `/persist` would be root here too).
+const PRIVATE: [&str; 3] = ["nodes", "roots", "virtual"];
+
 /// The directories of a platform.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
@@ -123,6 +127,11 @@ impl Places {
         };
         let state = made(&options.state_dir)?;
         let run = made(&options.run_dir)?;
+        for name in PRIVATE {
+            let dir = made(&state.join(name))?;
+            std::fs::set_permissions(&dir, Permissions::from_mode(0o700))
+                .with_context(|| format!("cannot close {} to others", dir.display()))?;
+        }
         let pxe = options.pxe_dir.clone().unwrap_or_else(|| state.join("pxe"));
         Ok(Self { pxe: made(&pxe)?, state, run })
     }
