@@ -109,11 +109,21 @@ pub async fn give(
         let macs = devices.iter().map(|device| device.mac).collect();
         platform.state.set_image(macs, image.clone()).await?;
         for device in devices {
-            platform.registry.change(device.mac, |device| {
+            let changed = platform.registry.change(device.mac, |device| {
                 if let Some(Node { image: current, .. }) = &mut device.node {
                     *current = image.clone();
                 }
-            })?;
+            });
+            // Removed meanwhile: the others have the image the state says.
+            if let Err(error) = changed {
+                tracing::debug!(node = %device.name, "{error}");
+            }
+        }
+    }
+    for (image, _) in &given.changed {
+        // No node had it until now: while others were prepared, it may have been let go as unused.
+        if platform.images.of(image).is_none() {
+            ready(platform, image).await?;
         }
     }
     Ok(given)
