@@ -260,7 +260,11 @@ impl Supervisor {
         let process = Process::hold(&identity).map_err(|_| failed(last_words()))?;
         let pid = identity.pid;
         let record = Record { identity, accel, started: now(), args };
-        write_record(&spec.dir, &record).map_err(io_error("note its process"))?;
+        if let Err(error) = write_record(&spec.dir, &record) {
+            // A full disk: a QEMU nobody knows of would hold the tap for ever.
+            process.end(Duration::ZERO).await;
+            return Err(io_error("note its process")(error));
+        }
         let mut running = Running {
             process,
             child: Some(child),
@@ -275,20 +279,20 @@ impl Supervisor {
             connected = tokio::time::timeout(START_DEADLINE, self.connect(&spec.dir)) =>
                 connected.map_err(|_| format!("its sockets did not open in {} s: {}", START_DEADLINE.as_secs(), last_words())),
         };
-        match connected {
+        let speaks = match connected {
             Ok((qmp, console)) => {
-                running.qmp = Some(qmp);
                 running.console = Some(console);
+                // The console is connected: the guest may speak.
+                let speaks = qmp.0.execute("cont", json!({})).await;
+                running.qmp = Some(qmp);
+                speaks.map(drop).map_err(NodeError::from)
             }
-            Err(reason) => {
-                running.process.end(Duration::ZERO).await;
-                let _ = std::fs::remove_file(spec.dir.join(RECORD));
-                return Err(failed(reason));
-            }
-        }
-        if let Some((qmp, _)) = &running.qmp {
-            // The console is connected: the guest may speak.
-            qmp.execute("cont", json!({})).await?;
+            Err(reason) => Err(failed(reason)),
+        };
+        if let Err(error) = speaks {
+            running.process.end(Duration::ZERO).await;
+            let _ = std::fs::remove_file(spec.dir.join(RECORD));
+            return Err(error);
         }
         self.last_accel = Some(accel);
         self.running = Some(running);
