@@ -37,13 +37,28 @@ fn in_namespace(test: impl AsyncFnOnce(PathBuf) + Send + 'static) {
         }
         let dir = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ended = Ended(dir.path().to_path_buf());
         runtime.block_on(test(dir.path().join("node")));
         drop(runtime);
         let left = processes_of(dir.path());
         assert!(left.is_empty(), "left running: {left:?}");
+        drop(ended);
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
+    }
+}
+
+/// Ends what a failed test left running.
+struct Ended(PathBuf);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        for pid in processes_of(&self.0).into_iter().filter_map(|pid| i32::try_from(pid).ok()) {
+            let process = rustix::process::Pid::from_raw(pid);
+            let _ = process
+                .map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+        }
     }
 }
 
