@@ -37,6 +37,11 @@ on_node 'setsid sh -c "n=0; while [ ! -e /persist/stop ]; do n=\$((n + 1)); echo
   walt-log-cat ticks" </dev/null >/run/ticks.out 2>&1 &'
 eventually 30 ticked_since "$(date +%s)"
 
+say "a command runs when the server is killed"
+walt node run "$node" sleep 1234 >"$scratch/cut" 2>&1 &
+cut=$!
+eventually 20 on_node pgrep -f "[s]leep.1234"
+
 gaps=()
 for kill in 1 2; do
   say "kill -9, number $kill"
@@ -55,6 +60,9 @@ for kill in 1 2; do
   eventually 30 ticked_since "$(date +%s)"
 done
 restarted=$SECONDS
+if wait "$cut"; then fail "a command cut by the end of the server has succeeded"; fi
+grep -q "connection" "$scratch/cut" || fail "it was not told why: $(cat "$scratch/cut")"
+! pgrep -f '[s]leep 1234' || fail "the old server left its ssh behind"
 
 say "a command, a shell and the console of the node, through the new server"
 expect_output "^$node\$" on_node hostname
@@ -71,8 +79,8 @@ done
 say "the loop never saw an error"
 on_node touch /persist/stop
 eventually 30 bash -c "! walt node run $node pgrep -f /root/loop.sh"
-expect_failure "" on_node test -e /persist/errors
-expect_failure "" on_node test -e /run/loop-errors
+on_node test ! -e /persist/errors
+on_node test ! -e /run/loop-errors
 [ -z "$(on_node cat /run/loop.out)" ] || fail "the loop printed: $(on_node cat /run/loop.out)"
 
 say "the lines it logged: all but those of the moments without a server"
