@@ -114,9 +114,19 @@ impl ServedImages {
     /// Makes an image ready: its root on disk, its index in memory; then nodes of that image get it.
     /// Callers of the same image share one making.
     pub async fn ensure(&self, image: &ImageFullName) -> Result<Arc<ServedImage>, ServeError> {
-        let result = self.make(image).await;
+        loop {
+            let result = self.make(image).await;
+            if self.noted(image, &result) {
+                return result;
+            }
+        }
+    }
+
+    /// Notes how the making of an image went. False when it was let go, as unused, since it was found.
+    fn noted(&self, image: &ImageFullName, result: &Result<Arc<ServedImage>, ServeError>) -> bool {
         let mut table = self.table.write();
-        match &result {
+        match result {
+            Ok(served) if !table.by_root.contains_key(&served.tree.id()) => return false,
             Ok(served) => {
                 table.problems.remove(image);
                 table.current.insert(image.clone(), served.clone());
@@ -125,12 +135,12 @@ impl ServedImages {
                 table.problems.insert(image.clone(), error.to_string());
             }
         }
-        result
+        true
     }
 
     async fn make(&self, image: &ImageFullName) -> Result<Arc<ServedImage>, ServeError> {
         let id = self.catalogue.resolve(image).await?;
-        let turn = self.making.lock().await.entry(id.clone()).or_default().clone();
+        let turn = self.turn(&id).await;
         let turn = turn.lock().await;
         let root_id = RootId::from_bytes(self.roots.id_of(&id, &self.layer).0);
         if let Some(served) = self.table.read().by_root.get(&root_id).cloned() {
@@ -140,6 +150,11 @@ impl ServedImages {
         let served = self.index(root).await?;
         drop(turn);
         Ok(served)
+    }
+
+    /// Held while the root of an image is made or let go.
+    async fn turn(&self, id: &ImageId) -> Arc<tokio::sync::Mutex<()>> {
+        self.making.lock().await.entry(id.clone()).or_default().clone()
     }
 
     /// Indexes a root and serves it.
@@ -198,7 +213,7 @@ impl ServedImages {
 
     /// Stops serving what is neither the image of a node (`in_use`) nor read by one since [`GRACE`].
     pub async fn sweep(&self, in_use: &[ImageFullName], now: Instant) {
-        let old: Vec<RootId> = {
+        let old: Vec<(RootId, ImageId)> = {
             let mut table = self.table.write();
             let table = &mut *table;
             table.current.retain(|image, _| in_use.contains(image));
@@ -215,13 +230,20 @@ impl ServedImages {
             }
             let old = table.unused.iter().filter(|(_, since)| now.duration_since(**since) >= GRACE);
             let old: Vec<RootId> = old.map(|(id, _)| *id).collect();
-            for id in &old {
-                table.unused.remove(id);
-                table.by_root.remove(id);
-            }
-            old
+            old.into_iter()
+                .filter_map(|id| {
+                    table.unused.remove(&id);
+                    Some((id, table.by_root.remove(&id)?.root.image.clone()))
+                })
+                .collect()
         };
-        for id in old {
+        for (id, image) in old {
+            let turn = self.turn(&image).await;
+            let _turn = turn.lock().await;
+            if self.tree(&id).is_some() {
+                // Asked for again meanwhile.
+                continue;
+            }
             match self.roots.release(walt_images::RootId(*id.as_bytes())).await {
                 Ok(()) => {
                     tracing::info!(root = %id, "image root released");
