@@ -56,6 +56,9 @@ pub struct Platform {
     pub logs: LogStore,
     /// What survives a restart.
     pub state: State,
+    /// Held by a change of a device that is made in the registry and in the state: two at a time could
+    /// be made in one order here and in the other there.
+    pub changing: tokio::sync::Mutex<()>,
     /// How to enter nodes.
     pub ssh: Ssh,
     /// All tasks of this process.

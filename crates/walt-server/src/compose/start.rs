@@ -128,6 +128,7 @@ async fn open(networks: &Networks, places: &Places, tasks: Tasks) -> Result<Arc<
         persist: PersistDirs::open(&places.state).context("persistent directories")?,
         logs,
         state,
+        changing: tokio::sync::Mutex::default(),
         ssh,
         tasks,
         said: Mutex::default(),

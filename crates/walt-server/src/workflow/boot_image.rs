@@ -106,6 +106,7 @@ pub async fn give(
         ready(platform, image).await?;
     }
     for (image, devices) in &given.changed {
+        let _changing = platform.changing.lock().await;
         let macs = devices.iter().map(|device| device.mac).collect();
         platform.state.set_image(macs, image.clone()).await?;
         for device in devices {

@@ -12,7 +12,9 @@ pub async fn rename(
     device: &Device,
     name: DeviceName,
 ) -> Result<Device, WorkflowError> {
-    let old = device.name.clone();
+    let _changing = platform.changing.lock().await;
+    // Another rename may have come first.
+    let old = platform.registry.by_mac(device.mac).map_or(device.name.clone(), |now| now.name);
     let renamed = platform.registry.change(device.mac, |device| device.name = name.clone())?;
     if let Err(error) = platform.state.rename_device(device.mac, name).await {
         // The registry must say what the state says.
