@@ -10,7 +10,7 @@ use walt_model::{CheckpointName, DeviceSet, HistoryRange, Regex, UserName};
 use walt_proto::api::log::{
     AddCheckpoint, Checkpoint, CheckpointDate, LogCount, LogQuery, LogRecord,
 };
-use walt_proto::api::{Empty, Event};
+use walt_proto::api::{ApiError, Empty, ErrorKind, Event};
 
 use super::Shared;
 use super::caller::Caller;
@@ -49,7 +49,10 @@ pub(super) async fn query(
         tokio::select! {
             result = answer(&platform, plan, &report) => result.map(|()| None),
             () = report.gone() => Ok(None),
-            () = stopped.cancelled() => Ok(None),
+            // What was shown may not be all that was asked for.
+            () = stopped.cancelled() => {
+                Err(ApiError::new(ErrorKind::Unavailable, "The server is stopping.").into())
+            }
         }
     }))
 }

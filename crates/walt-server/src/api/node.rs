@@ -270,10 +270,12 @@ pub(super) async fn wait(
     let stopped = platform.tasks.token();
     Ok(events(&tasks, "wait", |report| async move {
         let limit = request.timeout_s.map_or(Duration::MAX, Duration::from_secs);
+        let mut missing = nodes.clone();
         let waiting = async {
             let mut awaiting = workflow::wait::Awaiting::new(&platform, nodes);
             while let Some(change) = awaiting.next().await {
                 for device in &change.arrived {
+                    missing.retain(|awaited| awaited.mac != device.mac);
                     report.send(Event::Booted { node: device.name.to_string() }).await;
                 }
                 if !change.awaited.is_empty() {
@@ -283,7 +285,13 @@ pub(super) async fn wait(
         };
         tokio::select! {
             ended = tokio::time::timeout(limit, waiting) => match ended {
-                Ok(()) => Ok(None),
+                Ok(()) if missing.is_empty() => Ok(None),
+                // A node that is no longer there was not booted: this is no success.
+                Ok(()) => {
+                    let removed = "{} {was|were} removed before {it|they} booted.";
+                    let message = walt_model::sentence::sentence(removed, "node", &names(&missing));
+                    Err(ApiError::new(ErrorKind::NotFound, message).into())
+                }
                 Err(_) => Err(ApiError::new(ErrorKind::Timeout, "Timeout was reached.").into()),
             },
             () = report.gone() => Ok(None),
