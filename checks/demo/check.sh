@@ -21,7 +21,8 @@ host >"$scratch/before"
 
 for delay in 2 12 30; do
   say "Ctrl-C after $delay s"
-  setsid cargo xtask demo "${place[@]}" --dev --once >"$scratch/demo.out" 2>&1 &
+  # A shell without job control starts its background jobs deaf to ctrl-C; a person's terminal does not.
+  setsid env --default-signal=INT cargo xtask demo "${place[@]}" --dev --once >"$scratch/demo.out" 2>&1 &
   demo=$!
   sleep "$delay"
   kill -INT -- "-$demo"

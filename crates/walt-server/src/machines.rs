@@ -113,6 +113,8 @@ impl Machines {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        // Somebody still holds it: it is ended all the same, and a next removal finds it here.
+        self.running.lock().insert(mac, machine.clone());
         machine.stop().await
     }
 
