@@ -156,7 +156,9 @@ fn direct_boot(platform: &Platform) -> Result<Duration> {
     fs::create_dir_all(&folder)?;
     for file in ["kernel", "initrd"] {
         let url = format!("http://192.168.152.1/boot/{file}?node_ip={address}");
-        answer(platform.inside("curl").args(["-sf", "-o"]).arg(folder.join(file)).arg(url))?;
+        // Its image is being prepared since the node was seen: it is there within seconds.
+        let retry = ["-sf", "--retry", "30", "--retry-delay", "1", "--retry-all-errors", "-o"];
+        answer(platform.inside("curl").args(retry).arg(folder.join(file)).arg(url))?;
     }
     answer(platform.inside("ip").args(["tuntap", "add", "dev", TAP, "mode", "tap"]))?;
     answer(platform.inside("ip").args(["link", "set", TAP, "master", "walt-net", "up"]))?;
@@ -169,7 +171,9 @@ fn direct_boot(platform: &Platform) -> Result<Duration> {
     );
     let mut qemu = platform.inside("qemu-system-x86_64");
     qemu.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024"]);
-    qemu.args(["-smp", "1", "-display", "none", "-no-reboot", "-serial"]);
+    // As many cores as a virtual node has by default.
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
+    qemu.args(["-smp", &cores.to_string(), "-display", "none", "-no-reboot", "-serial"]);
     qemu.arg(format!("file:{}", folder.join("console").display()));
     qemu.arg("-kernel").arg(folder.join("kernel")).arg("-initrd").arg(folder.join("initrd"));
     qemu.arg("-append").arg(parameters).arg("-netdev");
