@@ -67,6 +67,8 @@ pub const PACKAGES: &[Package] = &[
     stable("dropbear-bin", Need::Test, "checks the host key given to dropbear"),
     stable("kea-admin", Need::Test, "perfdhcp, a foreign DHCP load"),
     stable("ndisc6", Need::Test, "foreign client of router advertisements"),
+    stable("git", Need::Test, "lists the files that are linted"),
+    stable("procps", Need::Test, "looks for processes that are left"),
     stable("jq", Need::Test, "reads `--json` answers"),
     stable("socat", Need::Test, "sends malformed packets"),
     stable("shellcheck", Need::Test, "lints the shell scripts"),

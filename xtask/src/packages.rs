@@ -92,10 +92,11 @@ pub fn ensure(need: Need) -> Result<()> {
     let (late, main): (Vec<&Package>, Vec<&Package>) = wanted(need)
         .filter(|package| missing.contains(package.name))
         .partition(|package| package.backports);
-    if !late.is_empty() {
-        enable_backports()?;
-    }
+    // A new machine has no package lists yet; they also tell which mirror it uses.
     apt(&["update", "-qq"])?;
+    if !late.is_empty() && enable_backports()? {
+        apt(&["update", "-qq"])?;
+    }
     for (packages, suite) in [(main, None), (late, Some("bookworm-backports"))] {
         if packages.is_empty() {
             continue;
@@ -115,18 +116,20 @@ fn apt(words: &[&str]) -> Result<()> {
     answer(&mut command).map(drop)
 }
 
-fn enable_backports() -> Result<()> {
+/// Whether it had to be enabled.
+fn enable_backports() -> Result<bool> {
     const FILE: &str = "/etc/apt/sources.list.d/walt-backports.sources";
     let known = answer(&mut program("apt-cache", ["policy"]))?;
     if known.contains("n=bookworm-backports") || Path::new(FILE).exists() {
-        return Ok(());
+        return Ok(false);
     }
     let mirror = mirror()?;
     let text = format!(
         "Types: deb\nURIs: {mirror}\nSuites: bookworm-backports\nComponents: main\n\
          Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
     );
-    std::fs::write(FILE, text).with_context(|| format!("cannot write {FILE}"))
+    std::fs::write(FILE, text).with_context(|| format!("cannot write {FILE}"))?;
+    Ok(true)
 }
 
 /// The mirror the machine already uses for Debian itself.
