@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The default node image built twice from the same packages is the same image.
+# needs: debian
+# timeout: 900
+# shellcheck source=checks/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+build() { "$WALT_CHECK_REPOSITORY/images/debian/build.sh" --cache "$scratch/cache" "$@"; }
+
+# Packages that are there already need not be downloaded again.
+mkdir -p "$scratch/cache/archives"
+cp /var/cache/walt-rs/debian/archives/*.deb "$scratch/cache/archives/" 2>/dev/null || true
+
+say "first build"
+first=$(build --out "$scratch/first")
+say "second build"
+second=$(build --refresh --out "$scratch/second")
+
+diff "$scratch/first/packages.list" "$scratch/second/packages.list" ||
+  fail "Debian published other packages between the two builds: run the check again"
+[[ $first =~ ^[0-9a-f]{64}$ ]] || fail "not an image id: $first"
+[ "$first" = "$second" ] || fail "the same packages gave two images: $first and $second"
+say "both are $first"
