@@ -181,6 +181,14 @@ fn scenarios(options: &Options, report: &mut Report) -> Result<()> {
     let place = Place::named(&options.name);
     let mut running = None;
     report.run("platform for the checks", || {
+        // From nothing each time: what an earlier run left must not decide what this one finds.
+        place.sweep()?;
+        match fs::remove_dir_all(&place.state) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| place.state.display().to_string())?;
+            }
+            _ => {}
+        }
         let mut platform = Platform::prepare(place, binaries)?;
         node_image::ensure(&platform.place)?;
         platform::install_loaders(&platform.place)?;
