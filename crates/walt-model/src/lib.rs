@@ -3,7 +3,6 @@
 //! Pure: no input, no output, no clock, no async. Past the edge of the program no `String` stands
 //! for one of these; each has one [`std::str::FromStr`] whose error is the sentence shown to the user.
 
-pub mod boot;
 pub mod clone_link;
 pub mod device;
 pub mod device_set;
@@ -19,7 +18,6 @@ pub mod server_conf;
 pub mod subnet;
 pub mod table;
 
-pub use boot::BootStage;
 pub use clone_link::CloneLink;
 pub use device::{DeviceType, DownCause, Identity, NetSetup, NodeModel, NodeStatus};
 pub use device_set::{DeviceFacts, DeviceSet, DeviceSetError};
