@@ -22,7 +22,7 @@ expect_output "^mine .*$(id -un)" other node show --all
 say "and is asked before disturbing it"
 printf 'n\n' | expect_failure "seems to be used by another user" other node remove mine
 printf 'n\n' | expect_failure "seems to be used by another user" other node reboot mine
-expect_failure "" other node release mine </dev/null
+expect_failure "node mine is not yours" other node release mine </dev/null
 expect_output "^mine\$" walt node show --names-only
 
 say "a node of theirs boots an image of theirs"
