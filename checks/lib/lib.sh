@@ -6,6 +6,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
 scratch=$(mktemp -d)
 nodes=()
 machines=()
+guests=()
 export here
 
 say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*"; }
@@ -31,6 +32,13 @@ on_exit() {
   done
   for machine in "${machines[@]}"; do
     platform-unplug "$machine" >/dev/null 2>&1
+  done
+  for guest in "${guests[@]}"; do
+    if ((status != 0)); then
+      echo "--- last lines of the console of $guest" >&2
+      tail -n 40 "$(platform-guest-file "$guest" console)" >&2
+    fi
+    platform-unguest "$guest" >/dev/null 2>&1
   done
   rm -rf "$scratch"
   exit "$status"
@@ -77,6 +85,17 @@ new_node() {
 new_machine() {
   machines+=("$1")
   platform-machine "$1"
+}
+
+# new_guest NAME [OPTIONS...]: a QEMU machine plugged into walt-net for the time of the check (see platform-guest).
+new_guest() {
+  guests+=("$1")
+  platform-guest "$@"
+}
+
+# guest_says SECONDS NAME PATTERN: a line of its serial console matches before the time is over.
+guest_says() {
+  eventually "$1" grep -aEq -- "$3" "$(platform-guest-file "$2" console)"
 }
 
 # forget_node NAME: it was removed by the check itself.
