@@ -77,6 +77,7 @@ impl PyValue {
     }
 
     /// The same data, from JSON; integers that do not fit become floats.
+    #[cfg(feature = "api")]
     pub fn from_json(json: &serde_json::Value) -> Self {
         use serde_json::Value as Json;
         match json {
