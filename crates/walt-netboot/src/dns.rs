@@ -31,3 +31,11 @@ impl DnsConfig {
         Self { server, port: 53, interface: None, network, upstreams: Vec::new() }
     }
 }
+
+/// Reacts to a datagram as the service does; for `fuzz/`.
+#[cfg(fuzzing)]
+pub fn fuzz(bytes: &[u8], config: &DnsConfig, policy: &dyn crate::policy::BootPolicy) {
+    if let zone::Reaction::Answer(message) = zone::react(bytes, config, policy) {
+        drop(message.to_vec());
+    }
+}

@@ -50,3 +50,11 @@ impl HttpConfig {
         Self { listen, interface: None, max_connections: 2048 }
     }
 }
+
+/// Reads the path, the query and the range of a request as the service does; for `fuzz/`.
+#[cfg(fuzzing)]
+pub fn fuzz(text: &str) -> Result<crate::policy::FilePlace, crate::BadPath> {
+    query_value(Some(text), "node_ip");
+    query::part(Some(text), 1 << 24);
+    query::boot_path(text).1
+}

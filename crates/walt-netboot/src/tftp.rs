@@ -42,3 +42,14 @@ impl TftpConfig {
         }
     }
 }
+
+/// Reads a datagram and agrees on its options as the service does; for `fuzz/`.
+#[cfg(fuzzing)]
+pub fn fuzz(bytes: &[u8]) {
+    let config = TftpConfig::new(Ipv4Addr::LOCALHOST);
+    if let request::Received::Read(read) = request::request(bytes) {
+        drop(map_path(&read.name));
+        request::agree(&read.options, 1 << 24, &config);
+    }
+    drop(request::packet(bytes));
+}
