@@ -17,3 +17,4 @@ pub mod pickle;
 pub mod python;
 pub mod request;
 pub mod rpc;
+pub mod spooled;

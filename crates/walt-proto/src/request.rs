@@ -22,9 +22,11 @@ pub enum StreamRequest {
     NotifyBootupStatus = 14,
     DeviceShell = 15,
     TarForImageBuild = 16,
+    /// Ours: the original has no such request, and closes.
+    SpooledLogs = 100,
 }
 
-const TABLE: [(StreamRequest, &str); 17] = {
+const TABLE: [(StreamRequest, &str); 18] = {
     use StreamRequest::*;
     [
         (NewIncomingLogs, "REQ_NEW_INCOMING_LOGS"),
@@ -44,6 +46,7 @@ const TABLE: [(StreamRequest, &str); 17] = {
         (NotifyBootupStatus, "REQ_NOTIFY_BOOTUP_STATUS"),
         (DeviceShell, "REQ_DEVICE_SHELL"),
         (TarForImageBuild, "REQ_TAR_FOR_IMAGE_BUILD"),
+        (SpooledLogs, "REQ_SPOOLED_LOGS"),
     ]
 };
 
@@ -129,9 +132,10 @@ mod tests {
     #[test]
     fn decimal_and_symbolic() {
         for (index, (request, name)) in TABLE.iter().enumerate() {
-            assert_eq!(usize::from(request.id()), index);
+            let id = if index < 17 { index } else { 100 };
+            assert_eq!(usize::from(request.id()), id);
             assert_eq!(StreamRequest::parse(name.as_bytes()), Some(*request));
-            assert_eq!(StreamRequest::parse(format!(" {index}\r").as_bytes()), Some(*request));
+            assert_eq!(StreamRequest::parse(format!(" {id}\r").as_bytes()), Some(*request));
             assert_eq!(request.name(), *name);
         }
         for bad in [
