@@ -1,4 +1,4 @@
-//! What a person or CI runs in this repository: `cargo xtask demo|test|bench|packages`.
+//! What a person or CI runs in this repository: `cargo xtask demo|test|bench|packages|image|media`.
 
 mod bench;
 mod binaries;
@@ -6,6 +6,7 @@ mod checks;
 mod command;
 mod debian;
 mod demo;
+mod media;
 mod node_image;
 mod packages;
 mod platform;
@@ -34,6 +35,8 @@ enum Verb {
     Packages(packages::Options),
     /// Build the default node image without starting anything.
     Image(node_image::Options),
+    /// Make boot media: USB stick for PCs, SD card and network firmware for Raspberry Pi boards.
+    Media(media::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -43,6 +46,7 @@ fn main() -> std::process::ExitCode {
         Verb::Bench(options) => bench::run(options),
         Verb::Packages(options) => packages::run(options),
         Verb::Image(options) => node_image::run(options),
+        Verb::Media(options) => media::run(options),
     };
     match done {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -345,11 +345,13 @@ fn spawn(command: &mut Command, place: &Place) -> Result<Child> {
     Ok(child)
 }
 
-/// Collects the network boot loaders into the platform's folder.
+/// Collects the network boot loaders, and the firmware of boards when it is at hand, into the platform's
+/// folders.
 pub fn install_loaders(place: &Place) -> Result<()> {
     let script = repository().join("images/pxe/collect.sh");
     let target = place.state.join("pxe");
-    answer(&mut program(&script.to_string_lossy(), [target])).map(drop)
+    answer(&mut program(&script.to_string_lossy(), [target]))?;
+    crate::media::install_firmware(place)
 }
 
 const SERVER_CONF: &str = "\

@@ -11,7 +11,7 @@ use crate::command::{self, answer, cargo, is_there, program, repository, show};
 use crate::debian::Need;
 use crate::platform::{Place, Platform};
 use crate::progress::{Step, seconds};
-use crate::{bench, checks, node_image, packages, platform};
+use crate::{bench, checks, media, node_image, packages, platform};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -191,6 +191,7 @@ fn scenarios(options: &Options, report: &mut Report) -> Result<()> {
         }
         let mut platform = Platform::prepare(place, binaries)?;
         node_image::ensure(&platform.place)?;
+        media::ensure_parts()?;
         platform::install_loaders(&platform.place)?;
         platform.start_server()?;
         running = Some(platform);
