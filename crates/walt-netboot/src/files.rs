@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::policy::{
-    BootEvent, BootObservation, BootPolicy, EFI_X64_FILE, FileDecision, FilePlace, FileRequest,
-    GENERIC_SCRIPT, UNDIONLY_FILE, generic_script,
+    BootEvent, BootObservation, BootPolicy, EFI_ARM64_FILE, EFI_X64_FILE, EFI_X86_FILE,
+    FileDecision, FilePlace, FileRequest, GENERIC_SCRIPT, UNDIONLY_FILE, generic_script,
 };
 
 /// Longest path served, in bytes.
@@ -43,13 +43,25 @@ pub(crate) fn normalised(path: &str) -> Result<String, BadPath> {
     if kept.is_empty() { Err(BadPath::NoName) } else { Ok(kept) }
 }
 
-/// The files of the platform our own DHCP answers name; everything else is the node's.
+/// What iPXE (1.21 and later) asks for by itself, beside the program it is or at the root of the server.
+const AUTOEXEC: [&str; 2] = ["autoexec.ipxe", "pxe/autoexec.ipxe"];
+
+/// The files of the platform our own DHCP answers name, and what iPXE asks for by itself; everything
+/// else is the node's.
 pub(crate) fn place(path: String) -> FilePlace {
-    if [UNDIONLY_FILE, EFI_X64_FILE, GENERIC_SCRIPT].contains(&path.as_str()) {
+    let programs = [UNDIONLY_FILE, EFI_X64_FILE, EFI_X86_FILE, EFI_ARM64_FILE, GENERIC_SCRIPT];
+    if programs.contains(&path.as_str()) || AUTOEXEC.contains(&path.as_str()) {
         FilePlace::Platform(path)
     } else {
         FilePlace::Node(path)
     }
+}
+
+/// What this crate has itself: the script that tells the model of a machine.
+fn own(place: &FilePlace) -> Option<FileDecision> {
+    let FilePlace::Platform(path) = place else { return None };
+    let ours = path == GENERIC_SCRIPT || AUTOEXEC.contains(&path.as_str());
+    ours.then(|| FileDecision::Bytes(generic_script()))
 }
 
 /// Asks the policy on a blocking thread, answers what this crate has itself, and notes refusals.
@@ -58,8 +70,8 @@ pub(crate) async fn open(
     client: Ipv4Addr,
     request: &FileRequest,
 ) -> FileDecision {
-    let decision = if request.place == FilePlace::Platform(GENERIC_SCRIPT.to_owned()) {
-        FileDecision::Bytes(generic_script())
+    let decision = if let Some(own) = own(&request.place) {
+        own
     } else {
         let policy = Arc::clone(policy);
         let request = request.clone();

@@ -8,17 +8,21 @@
 mod answer;
 mod file;
 mod observation;
+pub mod quirks;
 mod request;
+mod seen;
 
 use std::net::Ipv4Addr;
 
 pub use answer::{
-    BootChoice, DhcpAnswer, DhcpDecision, EFI_X64_FILE, GENERIC_SCRIPT, KnownClient, LEASE_SECONDS,
-    NODE_SCRIPT, UNDIONLY_FILE, boot_choice, generic_script,
+    BootChoice, DhcpAnswer, DhcpDecision, EFI_ARM64_FILE, EFI_X64_FILE, EFI_X86_FILE,
+    GENERIC_SCRIPT, KnownClient, LEASE_SECONDS, NODE_SCRIPT, UNDIONLY_FILE, boot_choice,
+    generic_script,
 };
 pub use file::{FileDecision, FilePlace, FileRequest, Via};
 pub use observation::{BootEvent, BootObservation};
 pub use request::{DhcpKind, DhcpRequest};
+pub use seen::Seen;
 pub use walt_model::Mac;
 
 /// What a platform decides about the machines that boot from it.
@@ -42,6 +46,13 @@ pub trait BootPolicy: Send + Sync + 'static {
     /// since addresses of registered devices never change.
     fn dhcp_returned(&self, request: &DhcpRequest) {
         let _ = request;
+    }
+
+    /// The firmware `client` was when it last asked for an address: its limits hold for transfers.
+    /// Must answer from memory. Default: nothing is known of it.
+    fn firmware(&self, client: Ipv4Addr) -> &'static quirks::Firmware {
+        let _ = client;
+        quirks::other()
     }
 
     /// Decides what `client` reads when it asks for a boot file.

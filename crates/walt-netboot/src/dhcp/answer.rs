@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::{Flags, Message, Opcode};
 use dhcproto::{Encodable, Encoder};
 
+use crate::policy::quirks::firmware_of;
 use crate::policy::{DhcpAnswer, DhcpDecision, DhcpKind, DhcpRequest, LEASE_SECONDS, Mac};
 
 /// Some clients drop answers shorter than BOOTP's 300 bytes.
@@ -167,14 +168,12 @@ fn packet(request: &DhcpRequest, kind: AnswerKind, answer: &DhcpAnswer) -> Packe
     if let Some(vendor) = answer.boot.vendor_options {
         options.add(43, vendor);
     }
-    if let Some(file) = file {
-        // UEFI HTTP boot reads its URL here.
-        if file_in_header.is_none()
+    if let Some(file) = file
+        && (file_in_header.is_none()
             || request.parameters.contains(&67)
-            || answer.boot.vendor_class.is_some()
-        {
-            options.add(67, file.as_bytes());
-        }
+            || firmware_of(request).option_67)
+    {
+        options.add(67, file.as_bytes());
     }
     if let Some(hostname) = &answer.hostname {
         options.add(12, hostname.as_bytes());

@@ -3,8 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::DhcpConfig;
@@ -12,17 +14,27 @@ use super::answer::{Outcome, Packet, Way, chosen_other_server, outcome};
 use super::frame::{ALL, FrameSender};
 use super::parse::parse;
 use crate::NetbootError;
+use crate::policy::quirks::firmware_of;
 use crate::policy::{BootEvent, BootObservation, BootPolicy, DhcpKind, DhcpRequest};
 use crate::quiet::Quiet;
 use crate::socket::{self, Wanted};
 
+/// Most answers that wait for their time: a flood must not fill the memory.
+const MAX_LATER: usize = 256;
+
 /// A bound DHCP service.
 pub struct DhcpServer {
-    config: DhcpConfig,
     policy: Arc<dyn BootPolicy>,
+    way_out: Arc<WayOut>,
+    later: Arc<Semaphore>,
+    broken: Quiet,
+}
+
+/// What an answer is sent with.
+struct WayOut {
+    config: DhcpConfig,
     socket: UdpSocket,
     frames: Option<FrameSender>,
-    broken: Quiet,
     unsent: Quiet,
 }
 
@@ -43,7 +55,9 @@ impl DhcpServer {
                 })
                 .ok()
         });
-        Ok(Self { config, policy, socket, frames, broken: Quiet::new(), unsent: Quiet::new() })
+        let way_out = Arc::new(WayOut { config, socket, frames, unsent: Quiet::new() });
+        let later = Arc::new(Semaphore::new(MAX_LATER));
+        Ok(Self { policy, way_out, later, broken: Quiet::new() })
     }
 
     /// Serves until `stop` is cancelled.
@@ -52,24 +66,24 @@ impl DhcpServer {
         loop {
             let received = tokio::select! {
                 () = stop.cancelled() => return,
-                received = self.socket.recv_from(&mut buffer) => received,
+                received = self.way_out.socket.recv_from(&mut buffer) => received,
             };
             match received {
-                Ok((length, peer)) => self.receive(&buffer[..length], peer).await,
+                Ok((length, peer)) => self.receive(&buffer[..length], peer, &stop).await,
                 Err(error) => {
                     // For instance the interface went down: do not spin.
                     self.broken.warn(
                         "DHCP",
-                        self.config.server,
+                        self.way_out.config.server,
                         format_args!("cannot receive: {error}"),
                     );
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
         }
     }
 
-    async fn receive(&self, bytes: &[u8], peer: SocketAddr) {
+    async fn receive(&self, bytes: &[u8], peer: SocketAddr, stop: &CancellationToken) {
         let request = match parse(bytes) {
             Ok(request) => request,
             Err(error) => {
@@ -78,7 +92,10 @@ impl DhcpServer {
         };
         // A bug in a decision must cost one answer, not the service.
         match catch_unwind(AssertUnwindSafe(|| self.decide(&request))) {
-            Ok(Some(packet)) => self.send(&packet).await,
+            Ok(Some(packet)) if request.kind == DhcpKind::Discover => {
+                self.send_on_time(packet, firmware_of(&request).offers, stop).await;
+            }
+            Ok(Some(packet)) => self.way_out.send(&packet).await,
             Ok(None) => {}
             Err(_) => {
                 tracing::error!(mac = %request.mac, "the decision about a DHCP message panicked")
@@ -88,7 +105,7 @@ impl DhcpServer {
 
     /// Asks the policy, tells it what was decided, and gives what is to be sent.
     fn decide(&self, request: &DhcpRequest) -> Option<Packet> {
-        if let Some(chosen) = chosen_other_server(request, self.config.server) {
+        if let Some(chosen) = chosen_other_server(request, self.way_out.config.server) {
             self.silent(request, format!("the client chose server {chosen}"));
             return None;
         }
@@ -97,7 +114,7 @@ impl DhcpServer {
             return None;
         }
         let decision = self.policy.dhcp(request);
-        let (ip, event, packet) = match outcome(request, decision, self.config.server) {
+        let (ip, event, packet) = match outcome(request, decision, self.way_out.config.server) {
             Outcome::Offer(answer, packet) => {
                 let event = BootEvent::Offer {
                     file: answer.boot.file,
@@ -140,6 +157,28 @@ impl DhcpServer {
         self.policy.observe(BootObservation::now(request.client_ip, Some(request.mac), event));
     }
 
+    /// Sends an OFFER at each of these times after its DISCOVER.
+    async fn send_on_time(&self, packet: Packet, times: &[Duration], stop: &CancellationToken) {
+        for at in times.iter().copied() {
+            if at.is_zero() {
+                self.way_out.send(&packet).await;
+                continue;
+            }
+            // Its client asks again, should this be one too many.
+            let Ok(place) = Arc::clone(&self.later).try_acquire_owned() else { return };
+            let (way_out, packet, stop) = (Arc::clone(&self.way_out), packet.clone(), stop.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(at) => way_out.send(&packet).await,
+                }
+                drop(place);
+            });
+        }
+    }
+}
+
+impl WayOut {
     async fn send(&self, packet: &Packet) {
         let DhcpConfig { server, server_port, client_port, .. } = self.config;
         let framed = match (packet.way, &self.frames) {

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use bytes::Bytes;
 use ipnet::Ipv4Net;
 
-use super::request::{DhcpRequest, WALT_CLASS};
+use super::quirks::{Boots, firmware_of};
+use super::request::DhcpRequest;
 
 /// Lease time of every answer, in seconds: min = max = default.
 pub const LEASE_SECONDS: u32 = 6_000_000;
@@ -13,13 +14,18 @@ pub const LEASE_SECONDS: u32 = 6_000_000;
 pub const UNDIONLY_FILE: &str = "pxe/walt-x86-undionly.kpxe";
 /// Boot file of 64-bit x86 UEFI firmware, by TFTP or HTTP: an iPXE EFI program.
 pub const EFI_X64_FILE: &str = "pxe/walt-x86-64.efi";
+/// Boot file of 32-bit x86 UEFI firmware.
+pub const EFI_X86_FILE: &str = "pxe/walt-x86-32.efi";
+/// Boot file of 64-bit ARM UEFI firmware.
+pub const EFI_ARM64_FILE: &str = "pxe/walt-arm64.efi";
 /// Boot file of an iPXE that is not a known node yet: [`generic_script`], served by this crate.
 pub const GENERIC_SCRIPT: &str = "walt.ipxe";
 /// Boot file of an iPXE that is a known node: the script of its image.
 pub const NODE_SCRIPT: &str = "start.ipxe";
 /// Vendor class of BIOS PXE ROMs, of Raspberry Pi firmware and of BIOS iPXE.
-const BIOS_PXE_CLASS: &str = "PXEClient:Arch:00000:UNDI:002001";
+pub(super) const BIOS_PXE_CLASS: &str = "PXEClient:Arch:00000:UNDI:002001";
 /// PXE sub-option 9 (boot menu): type 0, 17 bytes of text; what Raspberry Pi firmware looks for.
+/// No end mark (255) follows: ISC's server, which the original runs, sends none.
 const RASPBERRY_PI_VENDOR_OPTIONS: &[u8] = b"\x09\x14\x00\x00\x11Raspberry Pi Boot";
 
 /// The decision about a DHCP message.
@@ -81,62 +87,40 @@ pub enum KnownClient {
     Node,
 }
 
-/// Which boot file suits this client. In this order:
-///
-/// 1. user class starting with `walt.node`: its script is running, no file;
-/// 2. another iPXE (as in QEMU's network cards): [`NODE_SCRIPT`] for a node, else [`GENERIC_SCRIPT`];
-/// 3. BIOS PXE class with a Raspberry Pi address: the boot menu its firmware wants, no file;
-/// 4. BIOS PXE class with architecture 0: [`UNDIONLY_FILE`];
-/// 5. UEFI x86-64 PXE (architectures 7, 9): [`EFI_X64_FILE`];
-/// 6. UEFI x86-64 HTTP boot (architecture 16): that file as a URL, with class `HTTPClient`;
-/// 7. nothing.
-///
-/// Rules 1, 3, 4 and 7 are the original's; 2, 5 and 6 serve clients it left alone.
+/// What this client is told to boot: what its row of [`FIRMWARES`](super::quirks::FIRMWARES) says.
 pub fn boot_choice(request: &DhcpRequest, who: KnownClient, server: Ipv4Addr) -> BootChoice {
     let file = |name: &str| BootChoice { file: Some(name.to_owned()), ..BootChoice::default() };
-    if request.user_class.starts_with(WALT_CLASS) {
-        return BootChoice::default();
-    }
-    if request.is_plain_ipxe() {
-        return file(match who {
+    match firmware_of(request).boots {
+        Boots::Nothing => BootChoice::default(),
+        Boots::Script => file(match who {
             KnownClient::Node => NODE_SCRIPT,
             KnownClient::Unknown => GENERIC_SCRIPT,
-        });
-    }
-    let is = |architecture: u16| request.architectures.contains(&architecture);
-    if request.vendor_class == BIOS_PXE_CLASS {
-        if request.mac.is_raspberry_pi() {
-            return BootChoice {
-                file: None,
-                vendor_class: Some("PXEClient"),
-                vendor_options: Some(RASPBERRY_PI_VENDOR_OPTIONS),
-            };
-        }
-        if request.architectures.first() == Some(&0) {
-            return file(UNDIONLY_FILE);
-        }
-    }
-    if request.vendor_class.starts_with("HTTPClient") && is(16) {
-        return BootChoice {
-            file: Some(format!("http://{server}/boot/{EFI_X64_FILE}")),
+        }),
+        Boots::RaspberryPiMenu => BootChoice {
+            file: None,
+            vendor_class: Some("PXEClient"),
+            vendor_options: Some(RASPBERRY_PI_VENDOR_OPTIONS),
+        },
+        Boots::Tftp(name) => file(name),
+        Boots::Http(name) => BootChoice {
+            file: Some(format!("http://{server}/boot/{name}")),
             vendor_class: Some("HTTPClient"),
             vendor_options: None,
-        };
+        },
     }
-    if request.vendor_class.starts_with("PXEClient") && (is(7) || is(9)) {
-        return file(EFI_X64_FILE);
-    }
-    BootChoice::default()
 }
 
 /// The script of [`GENERIC_SCRIPT`]: tells the server the model by a second DHCP exchange (which
 /// registers the node), then runs the script of the image given to it.
 ///
-/// It does what the script embedded in WalT's own iPXE does: CPU bit "long mode", user class, DHCP, chain.
+/// It does what the script embedded in WalT's own iPXE does: CPU bit "long mode", user class, DHCP, chain;
+/// and it knows ARM.
 pub fn generic_script() -> Bytes {
     Bytes::from_static(
         b"#!ipxe\n\
+          iseq ${buildarch} arm64 && set user-class walt.node.pc-arm-64 && goto told ||\n\
           cpuid --ext 29 && set user-class walt.node.pc-x86-64 || set user-class walt.node.pc-x86-32\n\
+          :told\n\
           dhcp || reboot\n\
           chain tftp://${next-server}/start.ipxe || reboot\n",
     )
@@ -222,12 +206,20 @@ mod tests {
             Some(EFI_X64_FILE)
         );
         assert_eq!(
-            file("PXEClient:Arch:00011:UNDI:003001", "", &[11], Node),
-            None,
-            "no ARM program"
+            file("PXEClient:Arch:00011:UNDI:003001", "", &[11], Node).as_deref(),
+            Some(EFI_ARM64_FILE)
         );
-        let http = choice(QEMU, "HTTPClient:Arch:00016:UNDI:003001", "", &[16], Unknown);
-        assert_eq!(http.file.as_deref(), Some("http://192.168.152.1/boot/pxe/walt-x86-64.efi"));
-        assert_eq!(http.vendor_class, Some("HTTPClient"));
+        assert_eq!(
+            file("PXEClient:Arch:00006:UNDI:003001", "", &[6], Node).as_deref(),
+            Some(EFI_X86_FILE)
+        );
+        for (architecture, name) in
+            [(16, "walt-x86-64.efi"), (15, "walt-x86-32.efi"), (19, "walt-arm64.efi")]
+        {
+            let class = format!("HTTPClient:Arch:{architecture:05}:UNDI:003001");
+            let http = choice(QEMU, &class, "", &[architecture], Unknown);
+            assert_eq!(http.file, Some(format!("http://192.168.152.1/boot/pxe/{name}")));
+            assert_eq!(http.vendor_class, Some("HTTPClient"));
+        }
     }
 }

@@ -73,7 +73,13 @@ mod tests {
             let expected = FilePlace::Platform("pxe/walt-x86-undionly.kpxe".to_owned());
             assert_eq!(map_path(asked), Ok(expected));
         }
-        assert_eq!(map_path("walt.ipxe"), Ok(FilePlace::Platform("walt.ipxe".to_owned())));
+        for ours in ["walt.ipxe", "autoexec.ipxe", "pxe/autoexec.ipxe", "pxe/walt-arm64.efi"] {
+            assert_eq!(map_path(ours), Ok(FilePlace::Platform(ours.to_owned())));
+        }
+        assert_eq!(
+            map_path("other/autoexec.ipxe"),
+            Ok(FilePlace::Node("other/autoexec.ipxe".to_owned()))
+        );
     }
 
     #[test]

@@ -22,6 +22,11 @@ use crate::socket::{self, Wanted};
 /// What is read from a file at once: few trips to a blocking thread, little memory per transfer.
 const READ_AHEAD: usize = 64 << 10;
 
+/// Blocks a firmware can count that does not go on at 0.
+const MAX_BLOCKS: u64 = 65_535;
+/// What is said when such a firmware stops in a file of more.
+const TOO_LONG: &str = "this firmware takes files of 65535 blocks at most, and this one has more";
+
 /// When the client was last heard, shared with the dispatcher that sees repeated requests.
 #[derive(Debug, Default)]
 pub(crate) struct Heard(Mutex<Option<Instant>>);
@@ -103,7 +108,13 @@ impl Transfer {
         };
 
         let size = content.size();
-        let agreed = agree(&self.request.options, size, &self.config);
+        let firmware = self.policy.firmware(ip);
+        let bounds = TftpConfig {
+            max_block_size: self.config.max_block_size.min(firmware.max_block),
+            max_window_size: self.config.max_window_size.min(firmware.max_window),
+            ..(*self.config).clone()
+        };
+        let agreed = agree(&self.request.options, size, &bounds);
         self.observe(ip, BootEvent::FileStart { via: Via::Tftp, path: path.clone(), size });
         // A last block that is not full ends the transfer: one is sent empty when the size is a multiple.
         let last = size / u64::from(agreed.block) + 1;
@@ -123,6 +134,8 @@ impl Transfer {
                 End::Done => BootEvent::FileEnd { via: Via::Tftp, path, bytes: size, duration },
                 End::SizeOnly => BootEvent::FileSized { via: Via::Tftp, path, size },
                 End::Broken(reason) => {
+                    let too_long = !firmware.block_numbers_wrap && last > MAX_BLOCKS;
+                    let reason = if too_long { format!("{reason}; {TOO_LONG}") } else { reason };
                     BootEvent::FileBroken { via: Via::Tftp, path, bytes, duration, reason }
                 }
             },
