@@ -72,9 +72,12 @@ impl Swap {
         let mut options = 0;
         loop {
             match negotiation.next_event().map_err(io::Error::other)? {
-                Some(NegotiationEvent::Start { reply, size }) => {
-                    stream.write_all(&reply).await?;
-                    return Ok(Some((size, negotiation.into_rest())));
+                Some(NegotiationEvent::Wanted(wanted)) => {
+                    stream.write_all(&wanted.granted()).await?;
+                    if wanted.starts() {
+                        return Ok(Some((wanted.export.size, negotiation.into_rest())));
+                    }
+                    continue;
                 }
                 Some(NegotiationEvent::Reply(reply)) => {
                     options += 1;
@@ -114,7 +117,7 @@ async fn one_request(
     let file = Arc::clone(file);
     let (error, data) = match request.command {
         NbdCommand::Disconnect => return Ok(false),
-        NbdCommand::Other(_) => (NbdReplyError::Invalid, Vec::new()),
+        NbdCommand::Other(_) | NbdCommand::Flush | NbdCommand::Trim | NbdCommand::WriteZeroes => (NbdReplyError::Invalid, Vec::new()),
         NbdCommand::Read if !fits => (NbdReplyError::Invalid, Vec::new()),
         NbdCommand::Read => {
             let read = move || {
