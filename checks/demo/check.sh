@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `cargo xtask demo`: the tour works, the host is left as it was, and Ctrl-C at any moment leaves nothing.
 # needs: debian
+# alone: compares the host before and after
 # timeout: 600
 # shellcheck source=checks/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The default node image built twice from the same packages is the same image.
 # needs: debian
+# alone: takes the cores for itself
 # timeout: 900
 # shellcheck source=checks/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"

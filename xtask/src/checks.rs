@@ -17,8 +17,19 @@ pub struct Check {
     /// `node-life`, or `node-life FIRMWARE=uefi` for a variant.
     pub name: String,
     script: PathBuf,
-    limit: Duration,
+    /// How long it may take at most.
+    pub limit: Duration,
+    /// It looks at the whole machine: nothing else runs meanwhile.
+    pub alone: bool,
     variable: Option<(String, String)>,
+    needs: Vec<String>,
+}
+
+impl Check {
+    /// Whether its header has a line `# needs: WHAT`.
+    pub fn needs(&self, what: &str) -> bool {
+        self.needs.iter().any(|need| need == what)
+    }
 }
 
 /// Every scenario, with its variants, in the order of their names.
@@ -53,11 +64,14 @@ fn of_script(script: &Path) -> Result<Vec<Check>> {
         Some(text) => text.trim().parse().with_context(|| format!("timeout of {folder}"))?,
         None => 120,
     };
+    let alone = !header("alone").is_empty();
     let check = |name: String, variable| Check {
         name,
         script: script.to_path_buf(),
         limit: Duration::from_secs(seconds),
+        alone,
         variable,
+        needs: header("needs"),
     };
     let variants = header("variant");
     if variants.is_empty() {

@@ -1,4 +1,4 @@
-//! What a person or CI runs in this repository: `cargo xtask demo|test|bench|packages|image|media`.
+//! What a person or CI runs in this repository: `cargo xtask demo|test|bench|fuzz|packages|image|media`.
 
 mod bench;
 mod binaries;
@@ -6,11 +6,14 @@ mod checks;
 mod command;
 mod debian;
 mod demo;
+mod fuzz;
+mod lanes;
 mod media;
 mod node_image;
 mod packages;
 mod platform;
 mod progress;
+mod report;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +34,8 @@ enum Verb {
     Test(test::Options),
     /// Measure, next to a peer or a physical limit in the same run.
     Bench(bench::Options),
+    /// Try the parsers of what machines send with inputs nobody thought of.
+    Fuzz(fuzz::Options),
     /// Show or install the Debian packages this repository needs.
     Packages(packages::Options),
     /// Build the default node image without starting anything.
@@ -44,6 +49,7 @@ fn main() -> std::process::ExitCode {
         Verb::Demo(options) => demo::run(options),
         Verb::Test(options) => test::run(options),
         Verb::Bench(options) => bench::run(options),
+        Verb::Fuzz(options) => fuzz::run(options),
         Verb::Packages(options) => packages::run(options),
         Verb::Image(options) => node_image::run(options),
         Verb::Media(options) => media::run(options),

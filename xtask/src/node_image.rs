@@ -1,4 +1,4 @@
-//! The default node image: built by `images/debian/build.sh`, kept in a cache, imported once.
+//! The default node images: built by `images/debian/build.sh`, kept in a cache, imported once.
 
 use std::path::{Path, PathBuf};
 
@@ -10,34 +10,47 @@ use crate::packages;
 use crate::platform::Place;
 use crate::progress::Step;
 
-/// Where the built image is kept between runs.
+/// Where the built images are kept between runs.
 pub const CACHE: &str = "/var/cache/walt-rs/debian";
 
-/// Where to build.
+/// What to build, and where.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Folder that keeps downloaded packages and the built image.
+    /// Folder that keeps downloaded packages and the built images.
     #[arg(long, default_value = CACHE)]
     cache: PathBuf,
+    /// Architecture of the nodes: amd64 or arm64.
+    #[arg(long, default_value = "amd64")]
+    arch: String,
+    /// Kernel: cloud (virtual machines only, small) or generic (every machine Debian knows).
+    #[arg(long, default_value = "cloud")]
+    kernel: String,
 }
 
 /// Entry point of `cargo xtask image`.
 pub fn run(options: Options) -> Result<()> {
     packages::ensure(Need::Image)?;
-    show(recipe().arg("--cache").arg(&options.cache).arg("--out").arg(options.cache.join("out")))
+    let out = options.cache.join("out").join(format!("{}-{}", options.arch, options.kernel));
+    let mut build = recipe();
+    build.args(["--architecture", &options.arch, "--kernel", &options.kernel]);
+    show(build.arg("--cache").arg(&options.cache).arg("--out").arg(out))
 }
 
 fn recipe() -> std::process::Command {
     program::<&str>(&repository().join("images/debian/build.sh").to_string_lossy(), [])
 }
 
+/// The image of this architecture is in the cache, for those who import it themselves.
+pub fn build(architecture: &str) -> Result<()> {
+    answer(recipe().args(["--architecture", architecture, "--cache", CACHE])).map(drop)
+}
+
 /// The default image is in the platform's storage; it is built or imported when it is not.
 pub fn ensure(place: &Place) -> Result<()> {
     let step = Step::start("default node image (Debian 12, pc-x86-64)");
     let (root, run_root) = place.storage();
-    let cache = Path::new(CACHE);
     let mut build = recipe();
-    build.arg("--cache").arg(cache).arg("--out").arg(cache.join("out"));
+    build.arg("--cache").arg(Path::new(CACHE));
     build.arg("--import-root").arg(root).arg("--import-runroot").arg(run_root);
     answer(&mut build)?;
     step.done("is in the platform's storage");

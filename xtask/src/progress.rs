@@ -29,6 +29,13 @@ impl Step {
         step
     }
 
+    /// Announces a step that runs beside others: no line of the terminal is its own.
+    pub fn beside(name: impl Into<String>) -> Step {
+        let name = name.into();
+        println!("   {name} ...");
+        Step { name, started: Instant::now(), live: false, shown: String::new() }
+    }
+
     /// Since when it runs.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::binaries::{Binaries, Profile};
 use crate::command::{self, answer, cargo, is_there, program, repository, show};
 use crate::debian::Need;
-use crate::platform::{Place, Platform};
-use crate::progress::{Step, seconds};
-use crate::{bench, checks, media, node_image, packages, platform};
+use crate::progress::seconds;
+use crate::report::Report;
+use crate::{bench, checks, fuzz, lanes, node_image, packages};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -25,30 +24,9 @@ pub struct Options {
     /// Name of the platform the scenarios run on: two runs at once need two names.
     #[arg(long, default_value = "test", value_parser = crate::platform::valid_name)]
     name: String,
-}
-
-/// What was run, how long it took, and why it failed if it did.
-struct Report {
-    done: Vec<(String, Duration)>,
-    failed: Vec<(String, String)>,
-}
-
-impl Report {
-    fn run(&mut self, name: &str, test: impl FnOnce() -> Result<()>) -> Result<()> {
-        let step = Step::start(name);
-        let started = Instant::now();
-        match test() {
-            Ok(()) => {
-                self.done.push((name.to_owned(), started.elapsed()));
-                step.done("ok");
-            }
-            Err(error) => {
-                println!("\n ✘ {name} [{}]\n{error:#}\n", seconds(started.elapsed()));
-                self.failed.push((name.to_owned(), format!("{error:#}")));
-            }
-        }
-        command::go_on()
-    }
+    /// How many scenarios run at a time, each on a platform of its own.
+    #[arg(long, default_value_t = 2)]
+    lanes: usize,
 }
 
 /// Entry point of `cargo xtask test`.
@@ -56,7 +34,7 @@ pub fn run(options: Options) -> Result<()> {
     command::catch_interruptions()?;
     let started = Instant::now();
     packages::ensure(Need::Test)?;
-    let mut report = Report { done: Vec::new(), failed: Vec::new() };
+    let mut report = Report::default();
     let outcome = run_all(&options, &mut report);
     if let Err(error) = outcome {
         report.failed.push(("test run".to_owned(), format!("{error:#}")));
@@ -68,6 +46,9 @@ fn run_all(options: &Options, report: &mut Report) -> Result<()> {
     if options.check.is_none() {
         static_checks(report)?;
         unit_tests(report)?;
+        if !options.fast {
+            fuzz_targets(report)?;
+        }
     }
     if options.fast {
         return Ok(());
@@ -117,6 +98,14 @@ fn is_shell(path: &Path) -> bool {
     let Ok(text) = fs::read(path) else { return false };
     let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     first.starts_with(b"#!") && (first.ends_with(b"sh") || first.ends_with(b"bash"))
+}
+
+fn fuzz_targets(report: &mut Report) -> Result<()> {
+    report.run("fuzz targets, a few seconds each", || {
+        let lines = fuzz::short()?;
+        println!("\n     {}", lines.join("\n     "));
+        Ok(())
+    })
 }
 
 fn unit_tests(report: &mut Report) -> Result<()> {
@@ -177,42 +166,18 @@ fn scenarios(options: &Options, report: &mut Report) -> Result<()> {
     if wanted.is_empty() {
         bail!("no check has `{}` in its name", word.unwrap_or_default());
     }
-    let binaries = Binaries::build(Profile::Dev)?;
-    let place = Place::named(&options.name);
-    let mut running = None;
-    report.run("platform for the checks", || {
-        // From nothing each time: what an earlier run left must not decide what this one finds.
-        place.sweep()?;
-        match fs::remove_dir_all(&place.state) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| place.state.display().to_string())?;
-            }
-            _ => {}
-        }
-        let mut platform = Platform::prepare(place, binaries)?;
-        node_image::ensure(&platform.place)?;
-        media::ensure_parts()?;
-        platform::install_loaders(&platform.place)?;
-        platform.start_server()?;
-        running = Some(platform);
-        Ok(())
-    })?;
-    let Some(platform) = running else { return Ok(()) };
-    for check in &wanted {
-        let log = folder()?.join(format!("{}.log", check.name.replace([' ', '='], "-")));
-        report.run(&format!("check: {}", check.name), || {
-            checks::run(check, &platform, &log).map(drop)
-        })?;
+    if wanted.iter().any(|check| check.needs("arm64")) {
+        report.run("node image for arm64", || node_image::build("arm64"))?;
     }
-    if word.is_none() {
-        report.run("bench, short", || bench::short(&platform))?;
+    let lanes = if word.is_some() { 1 } else { options.lanes.max(1) };
+    let platforms = lanes::platforms(&options.name, lanes, report)?;
+    lanes::run(wanted, &platforms, &folder()?, report);
+    if word.is_none()
+        && let Some(platform) = platforms.first()
+    {
+        report.run("bench, short", || bench::short(platform))?;
     }
-    report.run("the platform leaves nothing", || {
-        let place = platform.place.clone();
-        platform.end()?;
-        let left = place.leftovers()?;
-        if left.is_empty() { Ok(()) } else { bail!("left behind: {}", left.join(", ")) }
-    })
+    lanes::end(platforms, report)
 }
 
 fn summary(report: &mut Report, total: Duration) -> Result<()> {
