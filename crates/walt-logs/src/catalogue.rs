@@ -9,6 +9,7 @@ use walt_model::Mac;
 use crate::error::LogError;
 use crate::query::Filter;
 use crate::record::{StreamMode, StreamName};
+use crate::spool::{self, Clock};
 
 /// Row of `logstreams`; never used again once deleted.
 pub(crate) type StreamId = i64;
@@ -25,6 +26,7 @@ pub(crate) struct Catalogue {
     names: HashMap<Mac, Arc<str>>,
     streams: HashMap<StreamId, Stream>,
     ids: HashMap<Mac, HashMap<StreamName, StreamId>>,
+    clocks: HashMap<Mac, Clock>,
 }
 
 impl Catalogue {
@@ -49,6 +51,7 @@ impl Catalogue {
                 catalogue.add(row.get(0)?, Stream { issuer, name, mode });
             }
         }
+        spool::load_clocks(conn, &mut catalogue)?;
         Ok(catalogue)
     }
 
@@ -63,9 +66,19 @@ impl Catalogue {
 
     pub fn remove(&mut self, issuer: Mac) {
         self.names.remove(&issuer);
+        self.clocks.remove(&issuer);
         for id in self.ids.remove(&issuer).unwrap_or_default().into_values() {
             self.streams.remove(&id);
         }
+    }
+
+    pub fn note_clock(&mut self, issuer: Mac, clock: Clock) {
+        self.clocks.insert(issuer, clock);
+    }
+
+    /// The latest measure of a device's clock.
+    pub fn clock(&self, issuer: Mac) -> Option<Clock> {
+        self.clocks.get(&issuer).copied()
     }
 
     pub fn knows(&self, issuer: Mac) -> bool {

@@ -25,6 +25,7 @@ mod record;
 mod ring;
 mod schema;
 mod sink;
+mod spool;
 mod store;
 mod writer;
 
@@ -37,4 +38,5 @@ pub use record::{
     StreamName, Timestamp, chunk_from_text, chunk_to_text,
 };
 pub use sink::{LogSink, Refused};
+pub use spool::{Clock, SpooledBatch};
 pub use store::{Durability, LogStore, Options, Stats, Written};

@@ -9,7 +9,7 @@ use crate::error::LogError;
 use crate::store::Durability;
 
 /// Format of the file (`PRAGMA user_version`).
-pub(crate) const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 2;
 
 // `logs.seq` is the order of the store. `logstreams.issuer_mac` is null once its device was removed: the lines
 // are then no longer visible and the writer deletes them little by little. Ids of streams are never used again.
@@ -45,6 +45,24 @@ CREATE TABLE counters (
 ) WITHOUT ROWID;
 ";
 
+// `spools.last_seq` changes in the transaction of the lines it counts: a line that is sent again is known.
+const FORMAT_2: &str = "
+CREATE TABLE spools (
+    issuer_mac TEXT NOT NULL,
+    session    TEXT NOT NULL,
+    last_seq   INTEGER NOT NULL,
+    updated    INTEGER NOT NULL,
+    PRIMARY KEY (issuer_mac, session)
+) WITHOUT ROWID;
+CREATE TABLE clocks (
+    issuer_mac  TEXT NOT NULL,
+    timestamp   INTEGER NOT NULL,
+    offset      INTEGER NOT NULL,
+    uncertainty INTEGER NOT NULL,
+    PRIMARY KEY (issuer_mac, timestamp)
+) WITHOUT ROWID;
+";
+
 /// Open the file for writing, creating or checking its tables.
 pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connection, LogError> {
     let open_error = |source| LogError::Open { path: path.to_owned(), source };
@@ -63,9 +81,13 @@ pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connect
     conn.pragma_update(None, "synchronous", synchronous).map_err(open_error)?;
     conn.pragma_update(None, "journal_size_limit", 64 << 20).map_err(open_error)?;
     conn.pragma_update(None, "cache_size", -16_384).map_err(open_error)?;
-    if found < 1 {
+    if found < FORMAT {
         let tx = conn.transaction().map_err(open_error)?;
-        tx.execute_batch(FORMAT_1).map_err(open_error)?;
+        for (format, tables) in [(1, FORMAT_1), (2, FORMAT_2)] {
+            if found < format {
+                tx.execute_batch(tables).map_err(open_error)?;
+            }
+        }
         tx.pragma_update(None, "user_version", FORMAT).map_err(open_error)?;
         tx.commit().map_err(open_error)?;
     }

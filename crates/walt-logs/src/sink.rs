@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use walt_model::Mac;
 
 use crate::record::{LogRecord, StreamName};
+use crate::spool::SpooledBatch;
+use crate::store::Written;
 use crate::writer::Job;
 
 /// Bytes one queued record costs beside its text.
@@ -60,6 +62,20 @@ impl LogSink {
         let cost = cost(&record);
         self.room.acquire_many(cost).await.map_err(|_| Refused)?.forget();
         self.jobs.send(Job::Record(record, cost)).map_err(|_| Refused)
+    }
+
+    /// Queue consecutive lines of a device's spool, waiting for room; those that are already in the store are
+    /// left out. What is given tells when all of them are committed, with the number of the last: after that, a
+    /// `kill -9` of the process followed by the same lines again stores each of them once.
+    ///
+    /// # Errors
+    /// [`Refused`] only when the store is stopped.
+    pub async fn push_spooled(&self, batch: SpooledBatch) -> Result<Written, Refused> {
+        let cost = batch.lines.iter().map(|(_, record)| cost(record)).sum();
+        self.room.acquire_many(cost).await.map_err(|_| Refused)?.forget();
+        let (answer, reply) = oneshot::channel();
+        self.jobs.send(Job::Spooled(batch, cost, answer)).map_err(|_| Refused)?;
+        Ok(Written::new(reply))
     }
 }
 

@@ -22,6 +22,7 @@ use crate::record::Timestamp;
 use crate::ring::Ring;
 use crate::schema;
 use crate::sink::LogSink;
+use crate::spool::{self, Clock};
 use crate::writer::{Answer, Job, Writer};
 
 /// What a commit must survive.
@@ -239,6 +240,34 @@ impl LogStore {
             .await
     }
 
+    /// The number of the last committed line of a spool of a device; 0 when the spool is not known. Batches
+    /// pushed before this call are included.
+    pub async fn spooled(&self, issuer: Mac, session: Arc<str>) -> Result<u64, LogError> {
+        self.flush().await?;
+        self.shared.read(move |conn, _| spool::last(conn, issuer, &session)).await
+    }
+
+    /// Note a measure of a device's clock.
+    pub fn note_clock(&self, issuer: Mac, clock: Clock) -> Written {
+        let shared = self.shared.clone();
+        self.ask(move |answer| {
+            let change = move |conn: &Connection| {
+                let mut catalogue = shared.catalogue.write();
+                if catalogue.knows(issuer) {
+                    spool::note_clock(conn, issuer, clock)?;
+                    catalogue.note_clock(issuer, clock);
+                }
+                Ok(())
+            };
+            Job::Change(Box::new(change), answer)
+        })
+    }
+
+    /// The latest measure of a device's clock.
+    pub fn clock(&self, issuer: Mac) -> Option<Clock> {
+        self.shared.catalogue.read().clock(issuer)
+    }
+
     /// Figures since the store was opened.
     pub fn stats(&self) -> Stats {
         Stats {
@@ -328,6 +357,10 @@ impl LogStore {
 pub struct Written(Option<oneshot::Receiver<Result<(), LogError>>>);
 
 impl Written {
+    pub(crate) fn new(reply: oneshot::Receiver<Result<(), LogError>>) -> Self {
+        Self(Some(reply))
+    }
+
     /// Do not wait.
     pub fn detach(self) {}
 }

@@ -16,6 +16,7 @@ use crate::error::LogError;
 use crate::record::{LogRecord, StreamName, Timestamp};
 use crate::ring::Committed;
 use crate::sink::Lost;
+use crate::spool::{self, SpooledBatch};
 use crate::store::Shared;
 
 /// An answer given once what was asked is committed.
@@ -27,6 +28,8 @@ pub(crate) type Change = Box<dyn FnOnce(&Connection) -> Result<(), LogError> + S
 pub(crate) enum Job {
     /// A record and what it takes of the queue's room.
     Record(LogRecord, u32),
+    /// Lines of a spool, what they take of the room, and who waits for their commit.
+    Spooled(SpooledBatch, u32, Answer),
     Flush(Answer),
     Name(Mac, Arc<str>, Answer),
     Remove(Mac, Answer),
@@ -57,7 +60,7 @@ pub(crate) struct Writer {
 
 /// What a group changes in memory once it is committed.
 #[derive(Default)]
-struct Effects {
+pub(crate) struct Effects {
     records: Vec<Committed>,
     changes: Vec<CatalogueChange>,
     /// Streams made by this group.
@@ -135,7 +138,10 @@ impl Writer {
     fn write_stubbornly(&mut self, mut group: Vec<Job>) -> Result<(), LogError> {
         let cost: usize = group
             .iter()
-            .map(|job| if let Job::Record(_, cost) = job { *cost as usize } else { 0 })
+            .map(|job| match job {
+                Job::Record(_, cost) | Job::Spooled(_, cost, _) => *cost as usize,
+                _ => 0,
+            })
             .sum();
         let lost = std::mem::take(&mut *self.lost.lock());
         let mut failures = 0u32;
@@ -176,6 +182,9 @@ impl Writer {
         for (index, job) in group.iter_mut().enumerate() {
             match job {
                 Job::Record(record, _) => insert(&tx, &self.shared, &mut effects, record)?,
+                Job::Spooled(batch, ..) => {
+                    spool::insert_batch(&tx, &self.shared, &mut effects, batch)?;
+                }
                 Job::Name(mac, name, _) => {
                     tx.prepare_cached(
                         "INSERT INTO issuers(mac, name) VALUES (?1, ?2)
@@ -209,6 +218,7 @@ impl Writer {
                 | Job::Name(_, _, answer)
                 | Job::Remove(_, answer)
                 | Job::Change(_, answer)
+                | Job::Spooled(_, _, answer)
                 | Job::Stop(answer) => {
                     let _ = answer.send(result);
                 }
@@ -269,20 +279,27 @@ impl Writer {
     }
 }
 
+impl Effects {
+    /// Is this issuer known, this group included?
+    pub(crate) fn knows(&self, shared: &Shared, issuer: Mac) -> bool {
+        let known = self.issuers.get(&issuer).copied();
+        known.unwrap_or_else(|| shared.catalogue.read().knows(issuer))
+    }
+}
+
 /// Write one record in the transaction of its group.
-fn insert(
+pub(crate) fn insert(
     tx: &Transaction<'_>,
     shared: &Shared,
     effects: &mut Effects,
     record: &LogRecord,
 ) -> Result<(), LogError> {
-    let known = effects.issuers.get(&record.issuer).copied();
-    if !known.unwrap_or_else(|| shared.catalogue.read().knows(record.issuer)) {
+    if !effects.knows(shared, record.issuer) {
         effects.unknown += 1;
         return Ok(());
     }
     // A stream of the catalogue belongs to the issuer only if this group did not remove that issuer.
-    let removed_here = known.is_some();
+    let removed_here = effects.issuers.contains_key(&record.issuer);
     let made = effects.made.get(&(record.issuer, record.stream.clone())).copied();
     let existing = if removed_here && made.is_none() {
         find(tx, record)?
@@ -345,6 +362,7 @@ fn remove(tx: &Transaction<'_>, effects: &mut Effects, issuer: Mac) -> Result<()
          ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
         [effects.last_seq as i64],
     )?;
+    spool::remove(tx, &mac)?;
     effects.made.retain(|(mac, _), _| *mac != issuer);
     effects.issuers.insert(issuer, false);
     effects.doomed.extend(ids);
