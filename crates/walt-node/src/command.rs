@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write;
 
 use crate::failure::Outcome;
-use crate::log;
+use crate::{autolog, blink, kexec, log};
 
 /// A command of the program.
 pub struct Command {
@@ -34,6 +34,30 @@ pub const COMMANDS: &[Command] = &[
         run: log::echo,
     },
     // Boot: the tools of the boot are declared here.
+    Command {
+        name: "walt-ipxe-kexec-reboot",
+        usage: "walt-ipxe-kexec-reboot",
+        about: "Reboots into the kernel of the node's current image, without the firmware.",
+        deprecated: None,
+        linked: true,
+        run: kexec::reboot,
+    },
+    Command {
+        name: "walt-serial-autolog",
+        usage: "walt-serial-autolog <serial device>",
+        about: "Logs the lines of a device on a serial port, as the device declares.",
+        deprecated: None,
+        linked: true,
+        run: autolog::autolog,
+    },
+    Command {
+        name: "walt-blink",
+        usage: "walt-blink <0 or 1>",
+        about: "Makes a light of the node blink, or stop.",
+        deprecated: None,
+        linked: true,
+        run: blink::blink,
+    },
 ];
 
 /// `walt-node --help`.

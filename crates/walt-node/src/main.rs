@@ -1,8 +1,14 @@
 //! `walt-node`: every command of a node in one program, chosen by the name it is called with.
 
+mod autolog;
+mod blink;
 mod command;
 mod failure;
+mod ipxe;
+mod kexec;
 mod log;
+mod program;
+mod report;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

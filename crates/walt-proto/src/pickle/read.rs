@@ -172,10 +172,10 @@ impl PickleReader {
             b's' | b'u' => {
                 let added = if opcode == b's' { self.pop_last(2)? } else { self.pop_marked()? };
                 let top = self.top()?;
-                let (pairs, rest) = added.as_chunks::<2>();
+                let pairs = added.chunks_exact(2);
                 match self.objects.get_mut(top) {
-                    Some(Object::Dict(entries)) if rest.is_empty() => {
-                        entries.extend(pairs.iter().map(|[key, value]| (*key, *value)));
+                    Some(Object::Dict(entries)) if pairs.remainder().is_empty() => {
+                        entries.extend(pairs.map(|pair| (pair[0], pair[1])));
                     }
                     _ => return Err(PickleError::Malformed("entry of what is no dict")),
                 }
