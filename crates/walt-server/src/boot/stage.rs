@@ -56,8 +56,16 @@ impl StageKind {
         let name = path.rsplit('/').next().unwrap_or(path);
         let name = name.to_ascii_lowercase();
         let ends = |suffixes: &[&str]| suffixes.iter().any(|suffix| name.ends_with(suffix));
-        if ends(&[".kpxe", ".efi", ".pxe", ".lkrn"]) || name == "bootcode.bin" {
+        let board_firmware = name.starts_with("start") && ends(&[".elf"]);
+        if ends(&[".kpxe", ".efi", ".pxe", ".lkrn"])
+            || name == "bootcode.bin"
+            || board_firmware
+            || name.starts_with("u-boot")
+        {
             Self::Loader
+        } else if name == "fit.uboot" {
+            // Kernel, initrd and device tree in one file.
+            Self::Kernel
         } else if ends(&[".ipxe", ".uboot", ".scr"]) {
             Self::Script
         } else if name.starts_with("initrd") || name.starts_with("initramfs") {
@@ -129,6 +137,11 @@ impl Stage {
         }
     }
 
+    /// It is about a file its loader also knows by another name, which it asks for next: U-Boot's script in a FIT image.
+    pub fn has_another_name(&self) -> bool {
+        self.kind == StageKind::Script && self.detail.ends_with("fit-start.uboot")
+    }
+
     /// Something that was refused or did not work.
     pub fn failed(
         kind: StageKind,
@@ -142,5 +155,28 @@ impl Stage {
     /// When it was last seen to go on.
     pub fn last_ms(&self) -> u64 {
         self.end_ms.unwrap_or(self.start_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StageKind;
+
+    #[test]
+    fn files_of_boards_are_what_they_are_for_those_of_pcs() {
+        for (path, kind) in [
+            ("pxe/walt-arm64.efi", StageKind::Loader),
+            ("1a2b3c4d/start4.elf", StageKind::Loader),
+            ("u-boot-rpi-4-b.img", StageKind::Loader),
+            ("start.uboot", StageKind::Script),
+            ("fit-start.uboot", StageKind::Script),
+            ("fit.uboot", StageKind::Kernel),
+            ("kernel", StageKind::Kernel),
+            ("initrd", StageKind::Initrd),
+            ("dtb", StageKind::File),
+            ("config.txt", StageKind::File),
+        ] {
+            assert_eq!(StageKind::of_file(path), kind, "{path}");
+        }
     }
 }

@@ -98,7 +98,9 @@ impl Boot {
         }
         let last = self.stages.last();
         loader < self.furthest()
-            || last.is_some_and(|stage| matches!(stage.outcome, Outcome::Failed(_)))
+            || last.is_some_and(|stage| {
+                matches!(stage.outcome, Outcome::Failed(_)) && !stage.has_another_name()
+            })
             || last.is_some_and(|stage| at_ms.saturating_sub(stage.last_ms()) > RETRY_WINDOW_MS)
     }
 
@@ -312,6 +314,19 @@ mod tests {
         assert!(boot.is_over_for(Loader::Ipxe, 20 + RETRY_WINDOW_MS + 1));
         boot.file_ended("start.ipxe", "tftp", None, 30, Some("no such file"));
         assert!(boot.is_over_for(Loader::Ipxe, 40));
+    }
+
+    #[test]
+    fn u_boot_asks_for_its_address_before_each_name_of_its_script() {
+        let mut boot = Boot::begin("x", "i", 0);
+        boot.discover(Loader::Walt, 10);
+        boot.leased(Loader::Walt, "10.0.0.2", 20, None);
+        boot.file_ended("fit-start.uboot", "tftp", None, 30, Some("no such file"));
+        assert!(!boot.is_over_for(Loader::Walt, 40));
+        boot.discover(Loader::Walt, 40);
+        boot.leased(Loader::Walt, "10.0.0.2", 50, None);
+        boot.file_ended("start.uboot", "tftp", None, 60, Some("no such file"));
+        assert!(boot.is_over_for(Loader::Walt, 70), "it started again");
     }
 
     #[test]
