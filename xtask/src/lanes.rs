@@ -10,9 +10,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::binaries::{Binaries, Profile};
 use crate::checks::{self, Check};
-use crate::node_image;
 use crate::platform::{self, Place, Platform};
 use crate::report::Report;
+use crate::{media, node_image};
 
 /// Builds the programs and starts that many platforms, each from nothing: what an earlier run left must not decide what this one finds.
 pub fn platforms(name: &str, lanes: usize, report: &mut Report) -> Result<Vec<Platform>> {
