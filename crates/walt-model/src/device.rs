@@ -83,6 +83,9 @@ impl FromStr for NodeModel {
     }
 }
 
+/// Models of the SD cards whose loader says its model without `walt.node.` before it.
+const OLD_CARD_MODELS: [&str; 5] = ["rpi-b", "rpi-b-plus", "rpi-2-b", "rpi-3-b", "rpi-3-b-plus"];
+
 /// What a device says it is, from its DHCP request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -94,11 +97,17 @@ pub struct Identity {
 
 impl Identity {
     /// Identifies a device: user class (option 77) then vendor class (option 60) of the form
-    /// `walt.node.<model>` is a node; a Netgear MAC is a switch; anything else is unknown.
+    /// `walt.node.<model>` is a node; so is a Raspberry Pi whose vendor class is its model alone, as that
+    /// of SD cards of 2016 to 2019; a Netgear MAC is a switch; anything else is unknown.
     pub fn of(vendor_class: &str, user_class: &str, mac: Mac) -> Self {
+        let old_card = || {
+            let known = mac.is_raspberry_pi() && OLD_CARD_MODELS.contains(&vendor_class);
+            known.then_some(vendor_class)
+        };
         let model = [user_class, vendor_class]
             .iter()
             .find_map(|class| class.strip_prefix("walt.node."))
+            .or_else(old_card)
             .and_then(|model| model.parse().ok());
         let device_type = match model {
             Some(_) => DeviceType::Node,
@@ -217,6 +226,11 @@ mod tests {
         assert_eq!(pi.model.unwrap(), "rpi-4-b");
         assert_eq!(Identity::of("", "", netgear).device_type, DeviceType::Switch);
         assert_eq!(Identity::of("walt.node.rpi-4-b", "", netgear).device_type, DeviceType::Node);
+        let old: Mac = "b8:27:eb:00:00:01".parse().unwrap();
+        assert_eq!(Identity::of("rpi-3-b", "", old).model.unwrap(), "rpi-3-b");
+        for (class, mac) in [("rpi-3-b", mac), ("rpi-4-b", old), ("", old), ("rpi-3-b2", old)] {
+            assert_eq!(Identity::of(class, "", mac).model, None, "{class} {mac}");
+        }
         assert_eq!(Identity::of("walt.node.", "", mac).device_type, DeviceType::Unknown);
         assert_eq!(Identity::of("walt.node.../../etc", "", mac).device_type, DeviceType::Unknown);
     }

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use walt_logs::{LogRecord, LogStore, StreamName, Timestamp};
 use walt_model::{DownCause, Mac, Subnet, platform_lines};
+use walt_netboot::policy::Seen;
 
 use crate::boot::{BootBook, Facts};
 use crate::machines::Machines;
@@ -42,6 +43,8 @@ pub struct Platform {
     pub place: Place,
     /// Devices and nodes.
     pub registry: Registry,
+    /// What firmware asked for each address.
+    pub firmwares: Seen,
     /// Which nodes are booted.
     pub presence: Presence,
     /// How nodes booted.

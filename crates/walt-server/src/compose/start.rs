@@ -29,7 +29,7 @@ use crate::ports::{Ports, PortsConfig};
 use crate::presence::Presence;
 use crate::registry::{Device, Registry};
 use crate::served::ServedImages;
-use crate::services::Services;
+use crate::services::{Services, web};
 use crate::state::{Snapshot, State};
 use crate::tasks::Tasks;
 use crate::workflow::{boot_image, create, upkeep, watchdog};
@@ -122,6 +122,7 @@ async fn open(networks: &Networks, places: &Places, tasks: Tasks) -> Result<Arc<
             pxe_dir: places.pxe.clone(),
         },
         registry,
+        firmwares: Default::default(),
         presence,
         boots,
         images: ServedImages::new(catalogue, roots, layer, index_dir, readers),
@@ -220,7 +221,7 @@ impl Listeners {
         Ok(Self {
             dhcp: DhcpServer::bind(dhcp, policy.clone())?,
             tftp: TftpServer::bind(tftp, policy.clone())?,
-            http: HttpServer::bind(http, policy.clone(), None)?,
+            http: HttpServer::bind(http, policy.clone(), Some(web::routes()))?,
             dns: DnsServer::bind(dns, policy)?,
             nfs: NfsServer::bind(nfs, Arc::new(services.clone()))?,
             ports: Ports::bind(PortsConfig::new(server, swap_dir(platform)?))?,

@@ -4,6 +4,7 @@
 //! were lost with the process, the same device would be offered the same address again. (Virtual nodes
 //! take the lowest free address: [`Subnet::lowest_free`].)
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use walt_model::{Mac, Subnet};
@@ -16,15 +17,76 @@ pub fn may_hold(subnet: &Subnet, ip: Ipv4Addr) -> bool {
         && ip != subnet.broadcast()
 }
 
-/// The first free address at or after the place the MAC address points to, going round once.
-pub fn address_of(subnet: &Subnet, mac: Mac, taken: impl Fn(Ipv4Addr) -> bool) -> Option<Ipv4Addr> {
-    let first = u32::from(subnet.network()) + 1;
-    let size = u64::from(u32::from(subnet.broadcast()) - first);
-    let seed = seed_of(mac);
-    (0..size)
-        .map(|step| first + ((seed % size + step) % size) as u32)
-        .map(Ipv4Addr::from)
-        .find(|ip| *ip != subnet.server() && !taken(*ip))
+/// The addresses of a subnet nobody holds, as ranges: taking, giving back and searching cost the same
+/// however many are held, so a flood of forged clients costs no more than as many clients.
+#[derive(Clone, Debug)]
+pub struct Free {
+    subnet: Subnet,
+    /// First address of each range, and its last; no two ranges touch.
+    ranges: BTreeMap<u32, u32>,
+}
+
+impl Free {
+    /// All addresses a device may hold.
+    pub fn of(subnet: Subnet) -> Self {
+        let (first, last) = (u32::from(subnet.network()) + 1, u32::from(subnet.broadcast()) - 1);
+        let mut free = Self { subnet, ranges: BTreeMap::from([(first, last)]) };
+        free.take(subnet.server());
+        free
+    }
+
+    /// Somebody holds this address now.
+    pub fn take(&mut self, ip: Ipv4Addr) {
+        let ip = u32::from(ip);
+        let Some((first, last)) = self.range_of(ip) else { return };
+        self.ranges.remove(&first);
+        if first < ip {
+            self.ranges.insert(first, ip - 1);
+        }
+        if ip < last {
+            self.ranges.insert(ip + 1, last);
+        }
+    }
+
+    /// Nobody holds this address any more.
+    pub fn give(&mut self, ip: Ipv4Addr) {
+        if !may_hold(&self.subnet, ip) {
+            return;
+        }
+        let ip = u32::from(ip);
+        if self.range_of(ip).is_some() {
+            return;
+        }
+        let (mut first, mut last) = (ip, ip);
+        if let Some((before, _)) = self.range_of(ip - 1) {
+            self.ranges.remove(&before);
+            first = before;
+        }
+        if let Some(end) = self.ranges.remove(&(ip + 1)) {
+            last = end;
+        }
+        self.ranges.insert(first, last);
+    }
+
+    /// The first free address at or after the place the MAC address points to, going round once.
+    pub fn near(&self, mac: Mac) -> Option<Ipv4Addr> {
+        let first = u32::from(self.subnet.network()) + 1;
+        let size = u64::from(u32::from(self.subnet.broadcast()) - first);
+        let place = first + (seed_of(mac) % size.max(1)) as u32;
+        let found = match self.range_of(place) {
+            Some(_) => Some(place),
+            None => {
+                self.ranges.range(place..).next().or(self.ranges.iter().next()).map(|(ip, _)| *ip)
+            }
+        };
+        found.map(Ipv4Addr::from)
+    }
+
+    /// The range this address is in.
+    fn range_of(&self, ip: u32) -> Option<(u32, u32)> {
+        let (first, last) = self.ranges.range(..=ip).next_back()?;
+        (ip <= *last).then_some((*first, *last))
+    }
 }
 
 /// A number that depends on the MAC address only (FNV-1a, 64 bits).
@@ -38,6 +100,7 @@ fn seed_of(mac: Mac) -> u64 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const MAC: Mac = Mac([0x52, 0x54, 0, 1, 2, 3]);
 
@@ -57,15 +120,56 @@ mod tests {
 
     #[test]
     fn the_mac_decides_and_the_search_wraps_round() {
-        let net = subnet("10.0.0.1/29");
-        let first = address_of(&net, MAC, |_| false).unwrap();
-        assert_eq!(address_of(&net, MAC, |_| false), Some(first));
-        assert_ne!(address_of(&net, MAC, |ip| ip == first), Some(first));
+        let mut free = Free::of(subnet("10.0.0.1/29"));
+        let first = free.near(MAC);
+        assert_eq!(free.near(MAC), first);
         let mut found = std::collections::HashSet::new();
-        while let Some(ip) = address_of(&net, MAC, |ip| found.contains(&ip)) {
-            assert!(may_hold(&net, ip));
-            found.insert(ip);
+        while let Some(ip) = free.near(MAC) {
+            assert!(may_hold(&free.subnet, ip) && found.insert(ip));
+            free.take(ip);
         }
         assert_eq!(found.len(), 5); // six hosts, less the server
+        for ip in found {
+            free.give(ip);
+        }
+        assert_eq!(free.near(MAC), first);
+        assert_eq!(free.ranges.len(), 1, "ranges that touch are one: {free:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_held_is_never_free() {
+        let mut free = Free::of(subnet("192.168.7.5/24"));
+        for ip in [[192, 168, 7, 0], [192, 168, 7, 255], [192, 168, 7, 5], [10, 0, 0, 1]] {
+            free.give(ip.into());
+            free.take(ip.into());
+        }
+        assert_eq!(free.ranges.values().len(), 2);
+        free.give([192, 168, 7, 5].into());
+        assert_eq!(free.ranges.values().len(), 2, "the server's");
+    }
+
+    proptest! {
+        /// The same as searching a set of held addresses, one by one.
+        #[test]
+        fn like_a_search(steps in proptest::collection::vec((any::<bool>(), 0_u8..32, any::<[u8; 6]>()), 0..200)) {
+            let net = subnet("10.0.0.7/27");
+            let mut free = Free::of(net);
+            let mut held = std::collections::HashSet::new();
+            for (take, last, mac) in steps {
+                let ip = Ipv4Addr::new(10, 0, 0, last);
+                if take {
+                    free.take(ip);
+                    held.insert(ip);
+                } else {
+                    free.give(ip);
+                    held.remove(&ip);
+                }
+                let place = seed_of(Mac(mac)) % 30;
+                let searched = (0..30)
+                    .map(|step| Ipv4Addr::new(10, 0, 0, 1 + ((place + step) % 30) as u8))
+                    .find(|ip| may_hold(&net, *ip) && !held.contains(ip));
+                prop_assert_eq!(free.near(Mac(mac)), searched);
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ pub mod addresses;
 pub mod device;
 pub mod discovery;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,6 @@ use parking_lot::RwLock;
 use walt_model::{DeviceFacts, DeviceName, DeviceType, ImageFullName, Mac, Subnet};
 
 pub use device::{Device, Machine, Node};
-
-/// How long an address offered to a client is kept for it.
-const OFFER: Duration = Duration::from_secs(60);
 
 /// Most offers kept at a time: a flood of forged clients must not fill the memory.
 const MAX_OFFERS: usize = 65_536;
@@ -46,13 +43,18 @@ pub struct Registry {
     inner: RwLock<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     devices: HashMap<Mac, Device>,
     by_ip: HashMap<Ipv4Addr, Mac>,
+    /// By name in lower case: two names never differ by their case only, as DNS knows no case.
     by_name: HashMap<String, Mac>,
     offers: HashMap<Mac, Offer>,
     offered: HashMap<Ipv4Addr, Mac>,
+    /// The offers, in the order of their ends.
+    ends: BTreeSet<(Instant, Mac)>,
+    /// What is neither in `by_ip` nor in `offered`.
+    free: addresses::Free,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,12 +64,25 @@ struct Offer {
 }
 
 impl Inner {
+    fn of(subnet: Subnet) -> Self {
+        Self {
+            devices: HashMap::new(),
+            by_ip: HashMap::new(),
+            by_name: HashMap::new(),
+            offers: HashMap::new(),
+            offered: HashMap::new(),
+            ends: BTreeSet::new(),
+            free: addresses::Free::of(subnet),
+        }
+    }
+
     fn put(&mut self, device: Device) {
         self.take(device.mac);
         if let Some(ip) = device.ip {
             self.by_ip.insert(ip, device.mac);
+            self.free.take(ip);
         }
-        self.by_name.insert(device.name.to_string(), device.mac);
+        self.by_name.entry(device.name.as_str().to_lowercase()).or_insert(device.mac);
         self.devices.insert(device.mac, device);
     }
 
@@ -75,14 +90,51 @@ impl Inner {
         let device = self.devices.remove(&mac)?;
         if let Some(ip) = device.ip {
             self.by_ip.remove(&ip);
+            self.let_go(ip);
         }
-        self.by_name.remove(device.name.as_str());
+        let name = device.name.as_str().to_lowercase();
+        if self.by_name.get(&name) == Some(&mac) {
+            self.by_name.remove(&name);
+        }
         Some(device)
+    }
+
+    /// The device of this name, whatever the case of its letters.
+    fn named(&self, name: &str) -> Option<&Device> {
+        self.devices.get(self.by_name.get(&name.to_lowercase())?)
+    }
+
+    fn keep_offer(&mut self, mac: Mac, ip: Ipv4Addr, until: Instant) {
+        self.forget_offer(mac);
+        self.offered.insert(ip, mac);
+        self.offers.insert(mac, Offer { ip, until });
+        self.ends.insert((until, mac));
+        self.free.take(ip);
     }
 
     fn forget_offer(&mut self, mac: Mac) {
         if let Some(offer) = self.offers.remove(&mac) {
-            self.offered.remove(&offer.ip);
+            self.ends.remove(&(offer.until, mac));
+            // Unless it was given to another device meanwhile.
+            if self.offered.get(&offer.ip) == Some(&mac) {
+                self.offered.remove(&offer.ip);
+            }
+            self.let_go(offer.ip);
+        }
+    }
+
+    /// Forgets the offers that ended before `now`.
+    fn forget_old_offers(&mut self, now: Instant) {
+        while let Some((until, mac)) = self.ends.first().copied()
+            && until < now
+        {
+            self.forget_offer(mac);
+        }
+    }
+
+    fn let_go(&mut self, ip: Ipv4Addr) {
+        if !self.by_ip.contains_key(&ip) && !self.offered.contains_key(&ip) {
+            self.free.give(ip);
         }
     }
 
@@ -96,7 +148,7 @@ impl Inner {
 impl Registry {
     /// The registry of a subnet, with the devices known so far.
     pub fn new(subnet: Subnet, devices: impl IntoIterator<Item = Device>) -> Self {
-        let mut inner = Inner::default();
+        let mut inner = Inner::of(subnet);
         for device in devices {
             inner.put(device);
         }
@@ -119,22 +171,20 @@ impl Registry {
         inner.devices.get(inner.by_ip.get(&ip)?).cloned()
     }
 
+    /// Who holds this address, or is offered it.
+    pub fn holder(&self, ip: Ipv4Addr) -> Option<Mac> {
+        let inner = self.inner.read();
+        inner.by_ip.get(&ip).or_else(|| inner.offered.get(&ip)).copied()
+    }
+
     /// The device of this name.
     pub fn by_name(&self, name: &str) -> Option<Device> {
-        let inner = self.inner.read();
-        inner.devices.get(inner.by_name.get(name)?).cloned()
+        self.by_dns_name(name).filter(|device| device.name == name)
     }
 
     /// The device of this name, whatever the case of its letters (DNS).
     pub fn by_dns_name(&self, name: &str) -> Option<Device> {
-        self.by_name(name).or_else(|| {
-            let inner = self.inner.read();
-            inner
-                .devices
-                .values()
-                .find(|device| device.name.as_str().eq_ignore_ascii_case(name))
-                .cloned()
-        })
+        self.inner.read().named(name).cloned()
     }
 
     /// All devices, in the order of their names.
@@ -163,51 +213,38 @@ impl Registry {
     }
 
     /// The address a client gets: its own; else the one it was just offered; else the one it wants when
-    /// that is free; else one that depends on its MAC address. The answer is kept for it for a minute.
-    pub fn offer(&self, mac: Mac, wanted: Option<Ipv4Addr>, now: Instant) -> Option<Ipv4Addr> {
+    /// that is free; else one that depends on its MAC address. The answer stays its own for `hold`.
+    pub fn offer(
+        &self,
+        mac: Mac,
+        wanted: Option<Ipv4Addr>,
+        now: Instant,
+        hold: Duration,
+    ) -> Option<Ipv4Addr> {
         let mut inner = self.inner.write();
         if let Some(ip) = inner.devices.get(&mac).and_then(|device| device.ip)
             && self.subnet.contains(ip)
         {
             return Some(ip);
         }
-        if inner.offers.len() >= MAX_OFFERS || inner.offers.get(&mac).is_some_and(|o| o.until < now)
-        {
-            let old: Vec<Mac> = inner
-                .offers
-                .iter()
-                .filter(|(_, offer)| offer.until < now)
-                .map(|(mac, _)| *mac)
-                .collect();
-            for mac in old {
-                inner.forget_offer(mac);
+        let known = inner.offers.get(&mac).map(|offer| offer.ip);
+        if known.is_none() && inner.offers.len() >= MAX_OFFERS {
+            inner.forget_old_offers(now);
+            if inner.offers.len() >= MAX_OFFERS {
+                return None;
             }
         }
-        let known = inner.offers.get(&mac).map(|offer| offer.ip);
         let wanted = wanted.filter(|ip| addresses::may_hold(&self.subnet, *ip));
         let ip = known
             .or(wanted)
             .filter(|ip| !inner.taken(*ip, mac))
-            .or_else(|| addresses::address_of(&self.subnet, mac, |ip| inner.taken(ip, mac)))
+            .or_else(|| inner.free.near(mac))
             // All held: offers that were not followed up give way.
             .or_else(|| {
-                let inner = &mut *inner;
-                let old: Vec<Mac> = inner
-                    .offers
-                    .iter()
-                    .filter(|(_, offer)| offer.until < now)
-                    .map(|(mac, _)| *mac)
-                    .collect();
-                for mac in old {
-                    inner.forget_offer(mac);
-                }
-                addresses::address_of(&self.subnet, mac, |ip| inner.taken(ip, mac))
+                inner.forget_old_offers(now);
+                inner.free.near(mac)
             })?;
-        if inner.offers.len() < MAX_OFFERS {
-            inner.forget_offer(mac);
-            inner.offered.insert(ip, mac);
-            inner.offers.insert(mac, Offer { ip, until: now + OFFER });
-        }
+        inner.keep_offer(mac, ip, now + hold);
         Some(ip)
     }
 
@@ -268,7 +305,7 @@ impl Registry {
 
     /// Is this name used?
     pub fn name_taken(&self, name: &str) -> bool {
-        self.inner.read().by_name.contains_key(name)
+        self.inner.read().named(name).is_some()
     }
 
     /// The device of type server.
@@ -279,7 +316,7 @@ impl Registry {
 
     fn check(&self, inner: &Inner, device: &Device) -> Result<(), RegistryError> {
         let other = |owner: Option<&Mac>| owner.is_some_and(|owner| *owner != device.mac);
-        if other(inner.by_name.get(device.name.as_str())) {
+        if other(inner.named(device.name.as_str()).map(|owner| &owner.mac)) {
             return Err(RegistryError::NameTaken(device.name.clone()));
         }
         if device.ip.is_some_and(|ip| other(inner.by_ip.get(&ip))) {
@@ -293,6 +330,8 @@ impl Registry {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    const OFFER: Duration = Duration::from_secs(60);
 
     fn mac(last: u8) -> Mac {
         Mac([0x52, 0x54, 0, 0, 0, last])
@@ -311,7 +350,7 @@ mod tests {
         let registry = registry(vec![device(1, "aa", Some([10, 0, 0, 5]))]);
         let now = Instant::now();
         assert_eq!(
-            registry.offer(mac(1), Some([10, 0, 0, 3].into()), now),
+            registry.offer(mac(1), Some([10, 0, 0, 3].into()), now, OFFER),
             Some([10, 0, 0, 5].into())
         );
     }
@@ -322,14 +361,14 @@ mod tests {
         let now = Instant::now();
         let mut given = std::collections::HashSet::new();
         for last in 1..=5 {
-            let ip = registry.offer(mac(last), None, now).unwrap();
+            let ip = registry.offer(mac(last), None, now, OFFER).unwrap();
             assert!(given.insert(ip));
-            assert_eq!(registry.offer(mac(last), None, now), Some(ip));
+            assert_eq!(registry.offer(mac(last), None, now, OFFER), Some(ip));
         }
-        assert_eq!(registry.offer(mac(6), None, now), None);
+        assert_eq!(registry.offer(mac(6), None, now, OFFER), None);
         // A minute later offers that were not taken up are free again.
         let later = now + OFFER + Duration::from_secs(1);
-        assert!(registry.offer(mac(6), None, later).is_some());
+        assert!(registry.offer(mac(6), None, later, OFFER).is_some());
     }
 
     #[test]
@@ -337,13 +376,13 @@ mod tests {
         let registry = registry(vec![device(1, "aa", Some([10, 0, 0, 5]))]);
         let now = Instant::now();
         let free = Some([10, 0, 0, 4].into());
-        assert_eq!(registry.offer(mac(2), free, now), free);
+        assert_eq!(registry.offer(mac(2), free, now, OFFER), free);
         assert_ne!(
-            registry.offer(mac(3), Some([10, 0, 0, 5].into()), now),
+            registry.offer(mac(3), Some([10, 0, 0, 5].into()), now, OFFER),
             Some([10, 0, 0, 5].into())
         );
         assert_ne!(
-            registry.offer(mac(4), Some([10, 0, 0, 1].into()), now),
+            registry.offer(mac(4), Some([10, 0, 0, 1].into()), now, OFFER),
             Some([10, 0, 0, 1].into())
         );
     }
@@ -366,10 +405,55 @@ mod tests {
     }
 
     #[test]
+    fn names_that_differ_by_case_only_are_one_name() {
+        let registry = registry(vec![device(1, "Node-a", Some([10, 0, 0, 5]))]);
+        assert!(registry.name_taken("node-A"));
+        assert!(registry.put(device(2, "node-a", None)).is_err());
+        assert_eq!(registry.by_name("node-a"), None, "names are typed as they are");
+        assert_eq!(registry.by_dns_name("NODE-a").map(|d| d.mac), Some(mac(1)));
+        // A device may change the case of its own name.
+        registry.change(mac(1), |device| device.name = "NODE-A".parse().unwrap()).unwrap();
+        assert_eq!(registry.by_name("NODE-A").map(|d| d.mac), Some(mac(1)));
+        registry.remove(mac(1)).unwrap();
+        assert!(!registry.name_taken("node-a"));
+    }
+
+    #[test]
+    fn an_address_given_while_it_is_offered_comes_back_once() {
+        let registry = registry(vec![]);
+        let now = Instant::now();
+        let ip = registry.offer(mac(1), None, now, OFFER).unwrap();
+        registry.put(Device { ip: Some(ip), ..device(2, "bb", None) }).unwrap();
+        assert_ne!(registry.offer(mac(1), None, now, OFFER), Some(ip));
+        registry.remove(mac(2)).unwrap();
+        assert_eq!(registry.offer(mac(3), Some(ip), now, OFFER), Some(ip));
+        assert_ne!(registry.offer(mac(4), Some(ip), now, OFFER), Some(ip));
+    }
+
+    #[test]
+    fn a_flood_of_clients_ends_when_its_offers_do() {
+        let registry = Registry::new("10.0.0.1/8".parse().unwrap(), []);
+        let now = Instant::now();
+        let forged = |n: u32| {
+            let [a, b, c, d] = n.to_be_bytes();
+            Mac([2, 0, a, b, c, d])
+        };
+        let given: std::collections::HashSet<_> = (0..MAX_OFFERS as u32)
+            .map(|n| registry.offer(forged(n), None, now, OFFER).unwrap())
+            .collect();
+        assert_eq!(given.len(), MAX_OFFERS, "each has its own");
+        assert_eq!(registry.offer(mac(1), None, now, OFFER), None);
+        assert!(registry.offer(forged(7), None, now, OFFER).is_some(), "known ones go on");
+        let later = now + OFFER + Duration::from_secs(1);
+        assert!(registry.offer(mac(1), None, later, OFFER).is_some());
+        assert!(registry.inner.read().offers.len() <= 2);
+    }
+
+    #[test]
     fn new_nodes_take_the_lowest_address_nobody_holds() {
         let registry = registry(vec![device(1, "aa", Some([10, 0, 0, 2]))]);
         let now = Instant::now();
-        registry.offer(mac(9), Some([10, 0, 0, 3].into()), now);
+        registry.offer(mac(9), Some([10, 0, 0, 3].into()), now, OFFER);
         let made =
             registry.create(|ip, _| Device { ip: Some(ip), ..device(7, "vn", None) }).unwrap();
         assert_eq!(made.ip, Some([10, 0, 0, 4].into()));

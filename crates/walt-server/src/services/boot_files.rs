@@ -2,13 +2,20 @@
 
 use std::fs::File;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+use walt_model::platform_lines::DEVICES_STREAM;
+
 use super::Services;
 use crate::registry::Device;
+
+/// What an image that brings firmware of its own for Raspberry Pis has in `/boot/<model>`: firmware and
+/// its configuration belong together, and are never mixed with those of `tftp-static`.
+const PI_CONFIG: &str = "config.txt";
 
 /// What is found at a path.
 pub(super) enum Found {
@@ -23,25 +30,75 @@ pub(super) enum Found {
 impl Services {
     /// A file of the platform, below its `pxe` directory.
     pub(super) fn platform_file(&self, path: &str) -> Found {
-        let path = path.strip_prefix("pxe/").unwrap_or(path);
-        opened(open_in(&self.0.place.pxe_dir, path))
+        let dir = &self.0.place.pxe_dir;
+        let found = opened(open_in(dir, path.strip_prefix("pxe/").unwrap_or(path)));
+        // Asked for because we said so: nobody else would say what is missing.
+        if matches!(found, Found::Missing) && self.worth_saying(self.0.place.server_mac) {
+            let what = format!(
+                "a machine asks for boot loader {path}, which is not in {} (images/pxe/collect.sh)",
+                dir.display()
+            );
+            self.0.say(DEVICES_STREAM, &what);
+        }
+        found
     }
 
-    /// A file below `/boot/<model>` of the image of a node.
+    /// A file below `/boot/<model>` of the image of a node. A Raspberry Pi finds its firmware in any
+    /// case, since it stops for good without: see `docs/boot-families.md`.
     pub(super) fn node_file(&self, device: &Device, path: &str) -> Found {
         let Some(node) = &device.node else { return Found::Missing };
+        let raspberry_pi = device.mac.is_raspberry_pi();
         match self.0.images.of(&node.image) {
-            Some(image) => opened(image.root.open_boot_file(node.model.as_str(), path)),
-            None => Found::Denied(match self.0.images.problem(&node.image) {
-                Some(problem) => format!("image {} cannot be served: {problem}", node.image),
-                None => format!("image {} is being prepared", node.image),
-            }),
+            Some(image) => {
+                let open = |path| opened(image.root.open_boot_file(node.model.as_str(), path));
+                match open(path) {
+                    Found::Missing if raspberry_pi && matches!(open(PI_CONFIG), Found::Missing) => {
+                        self.static_file(path)
+                    }
+                    found => found,
+                }
+            }
+            None => {
+                if raspberry_pi && let Found::File(file, size) = self.static_file(path) {
+                    return Found::File(file, size);
+                }
+                Found::Denied(match self.0.images.problem(&node.image) {
+                    Some(problem) => format!("image {} cannot be served: {problem}", node.image),
+                    None => format!("image {} is being prepared", node.image),
+                })
+            }
         }
     }
 
     /// A file for an address no node has: firmware of boards that are not registered yet.
-    pub(super) fn static_file(&self, path: &str) -> Found {
-        opened(open_in(&self.0.place.state_dir.join("tftp-static"), path))
+    pub(super) fn file_of_nobody(&self, client: Ipv4Addr, path: &str) -> Found {
+        let found = self.static_file(path);
+        if matches!(found, Found::Missing)
+            && let Some(mac) = self.0.registry.holder(client)
+            && mac.is_raspberry_pi()
+            && self.has_no_firmware()
+            && self.worth_saying(mac)
+        {
+            let what = format!(
+                "a Raspberry Pi ({mac}, {client}) asks for its firmware, and {} is empty: \
+                 images/boot-media/rpi-firmware.sh fills it",
+                self.static_dir().display()
+            );
+            self.0.say(DEVICES_STREAM, &what);
+        }
+        found
+    }
+
+    fn static_file(&self, path: &str) -> Found {
+        opened(open_in(&self.static_dir(), path))
+    }
+
+    fn static_dir(&self) -> PathBuf {
+        self.0.place.state_dir.join("tftp-static")
+    }
+
+    fn has_no_firmware(&self) -> bool {
+        std::fs::read_dir(self.static_dir()).map_or(true, |mut files| files.next().is_none())
     }
 }
 

@@ -5,6 +5,7 @@ mod boot_files;
 mod exports;
 mod hub;
 mod policy;
+pub mod web;
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use walt_model::Mac;
 use crate::platform::Platform;
 use crate::registry::discovery::{Sighting, register};
 
-/// How often it is said that a device cannot become a node.
+/// How often it is said that a device cannot become a node, or lacks a file to boot.
 const SAY_AGAIN: Duration = Duration::from_secs(300);
 
 /// The platform as the services see it.
@@ -41,9 +42,9 @@ impl Services {
     fn seen(&self, sighting: &Sighting<'_>) {
         let platform = &self.0;
         let catalogue = platform.images.catalogue();
-        let Some(found) =
-            register(&platform.registry, sighting, |image| catalogue.get(image).is_some())
-        else {
+        let Some(found) = register(&platform.registry, sighting, |image| {
+            catalogue.get(image).map(|entry| entry.models.clone())
+        }) else {
             return;
         };
         // Queued now, committed with others: the answer to the client does not wait for the disk.
@@ -52,17 +53,10 @@ impl Services {
         for line in &found.lines {
             platform.say(walt_model::platform_lines::DEVICES_STREAM, line);
         }
-        if let Some((model, image)) = found.missing_image
+        if let Some(obstacle) = found.obstacle
             && self.worth_saying(found.device.mac)
         {
-            platform.say(
-                walt_model::platform_lines::DEVICES_STREAM,
-                &format!(
-                    "device {} is a node of type {model}, but its default image {image} is not on \
-                     this server: it stays unknown until that image is there.",
-                    found.device.name
-                ),
-            );
+            platform.say(walt_model::platform_lines::DEVICES_STREAM, &obstacle.to_string());
         }
         if let Some(node) = found.device.node {
             crate::workflow::boot_image::ensure_later(platform, node.image);

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use ipnet::Ipv4Net;
-use walt_model::{DeviceType, Mac, NetSetup, NodeModel};
+use walt_model::{DeviceType, Identity, Mac, NetSetup, NodeModel};
+use walt_netboot::policy::quirks::{Firmware, firmware_of};
 use walt_netboot::policy::{
     BootEvent, BootObservation, BootPolicy, DhcpAnswer, DhcpDecision, DhcpKind, DhcpRequest,
     FileDecision, FilePlace, FileRequest, KnownClient, Via, boot_choice,
@@ -28,13 +29,17 @@ impl BootPolicy for Services {
         let device = platform.registry.by_mac(mac);
         let ip = match request.kind {
             DhcpKind::Inform => request.client_ip,
-            _ => platform.registry.offer(mac, request.wanted_ip(), Instant::now()),
+            _ => {
+                let hold = firmware_of(request).holds_offer;
+                platform.registry.offer(mac, request.wanted_ip(), Instant::now(), hold)
+            }
         };
         let Some(ip) = ip else {
             return DhcpDecision::Silent(format!("no free address is left in {subnet}"));
         };
-        let who = match &device {
-            Some(device) if device.node.is_some() => KnownClient::Node,
+        platform.firmwares.note(request, ip);
+        let who = match device.as_ref().and_then(|device| device.node.as_ref()) {
+            Some(node) if runs(&request.architectures, &node.model) => KnownClient::Node,
             _ => KnownClient::Unknown,
         };
         if request.kind == DhcpKind::Discover
@@ -54,19 +59,32 @@ impl BootPolicy for Services {
     }
 
     fn dhcp_bound(&self, request: &DhcpRequest, ip: Ipv4Addr) {
-        let known = self.0.registry.by_mac(Mac(request.mac.0));
+        let mac = Mac(request.mac.0);
+        let said = Identity::of(&request.vendor_class, &request.user_class, mac).model;
+        let known = self.0.registry.by_mac(mac);
+        let node = known.as_ref().and_then(|device| device.node.as_ref());
+        let other_model = node.is_some_and(|node| said.is_some_and(|said| said != node.model));
         let settled =
             known.is_some_and(|device| device.kind != DeviceType::Unknown && device.ip == Some(ip));
-        if settled {
+        if settled && !other_model {
+            return;
+        }
+        // A node that is being changed by a user is looked at when it asks again.
+        let changing = self.0.changing.try_lock();
+        if other_model && changing.is_err() {
             return;
         }
         self.seen(&Sighting {
             vendor_class: &request.vendor_class,
             user_class: &request.user_class,
-            mac: Mac(request.mac.0),
+            mac,
             ip,
             hostname: &request.hostname,
         });
+    }
+
+    fn firmware(&self, client: Ipv4Addr) -> &'static Firmware {
+        self.0.firmwares.at(client)
     }
 
     fn boot_file(&self, client: Ipv4Addr, request: &FileRequest) -> FileDecision {
@@ -74,7 +92,7 @@ impl BootPolicy for Services {
             FilePlace::Platform(path) => self.platform_file(path),
             FilePlace::Node(path) => match self.0.registry.by_ip(client) {
                 Some(device) if device.node.is_some() => self.node_file(&device, path),
-                _ => self.static_file(path),
+                _ => self.file_of_nobody(client, path),
             },
         };
         match found {
@@ -145,6 +163,16 @@ fn word(via: Via) -> &'static str {
     }
 }
 
+/// Whether a machine with this architecture (option 93) can be this model: an iPXE of another one is to
+/// tell its model again. Models of PCs are named after their processor.
+fn runs(architectures: &[u16], model: &NodeModel) -> bool {
+    // PXE and HTTP boot of 32-bit and 64-bit ARM, then those of PCs.
+    let is_arm = |number: &u16| matches!(number, 10 | 11 | 18 | 19);
+    let is_pc = |number: &u16| matches!(number, 0 | 6 | 7 | 9 | 15 | 16);
+    let pc_model = model.as_str().starts_with("pc-x86");
+    !(architectures.iter().any(is_arm) && pc_model || architectures.iter().any(is_pc) && !pc_model)
+}
+
 /// Which program of the boot chain sent this DHCP message.
 fn loader(vendor_class: &str, user_class: &str) -> Loader {
     if user_class.starts_with("walt.node") || vendor_class.starts_with("walt.node") {
@@ -172,6 +200,21 @@ mod tests {
         assert_eq!(loader("walt.node.rpi-4-b", ""), Loader::Walt);
         assert_eq!(loader("HTTPClient:Arch:00016", ""), Loader::Firmware);
         assert_eq!(loader("udhcp 1.35", ""), Loader::System);
+    }
+
+    #[test]
+    fn a_loader_of_another_processor_tells_its_model_again() {
+        let model = |text: &str| text.parse::<NodeModel>().unwrap();
+        for (architectures, name, fits) in [
+            (&[7_u16][..], "pc-x86-64", true),
+            (&[0], "pc-x86-32", true),
+            (&[11], "pc-x86-64", false),
+            (&[0], "rpi-4-b", false),
+            (&[19], "pc-arm-64", true),
+            (&[], "rpi-4-b", true),
+        ] {
+            assert_eq!(runs(architectures, &model(name)), fits, "{architectures:?} {name}");
+        }
     }
 
     #[test]
