@@ -17,5 +17,6 @@ pub mod registry;
 pub mod served;
 pub mod services;
 pub mod state;
+pub mod swap;
 pub mod tasks;
 pub mod workflow;

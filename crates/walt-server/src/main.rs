@@ -6,14 +6,21 @@ use clap::Parser;
 use walt_server::compose;
 use walt_server::configuration;
 use walt_server::options::{CommandLine, Verb};
+use walt_server::swap;
 
 fn main() -> ExitCode {
     let done = match CommandLine::parse().verb {
         Verb::CheckConfig(options) => configuration::read(&options.config)
             .map(|_| println!("ok"))
             .map_err(anyhow::Error::from),
+        Verb::Swap(options) => {
+            compose::start_tracing();
+            compose::raise_file_limit();
+            swap::program::run(&options)
+        }
         Verb::Run(options) => {
             compose::start_tracing();
+            compose::raise_file_limit();
             configuration::read(&options.config.config)
                 .map_err(anyhow::Error::from)
                 .and_then(|conf| compose::run(conf, options))

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::swap::program::SwapOptions;
+
 /// The WalT server.
 #[derive(Debug, Parser)]
 #[command(name = "walt-server", version, about)]
@@ -20,6 +22,9 @@ pub enum Verb {
     Run(RunOptions),
     /// Check the configuration file: print "ok", or every problem with its line and key
     CheckConfig(ConfigOption),
+    /// Serve swap space to nodes; the server starts this by itself, and it goes on when the server is replaced
+    #[command(hide = true)]
+    Swap(SwapOptions),
 }
 
 /// Where the configuration is.

@@ -26,6 +26,16 @@ pub fn start_tracing() {
     let _ = to.with_ansi(false).try_init();
 }
 
+/// Each node holds several connections: as many files as the system lets us have.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit on open files stays low");
+    }
+}
+
 /// Runs the platform until SIGTERM or SIGINT.
 ///
 /// # Errors

@@ -31,6 +31,7 @@ use crate::registry::{Device, Registry};
 use crate::served::ServedImages;
 use crate::services::{Services, web};
 use crate::state::{Snapshot, State};
+use crate::swap::keeper;
 use crate::tasks::Tasks;
 use crate::workflow::{boot_image, create, upkeep, watchdog};
 
@@ -224,7 +225,7 @@ impl Listeners {
             http: HttpServer::bind(http, policy.clone(), Some(web::routes()))?,
             dns: DnsServer::bind(dns, policy)?,
             nfs: NfsServer::bind(nfs, Arc::new(services.clone()))?,
-            ports: Ports::bind(PortsConfig::new(server, swap_dir(platform)?))?,
+            ports: Ports::bind(PortsConfig::new(server))?,
             advertiser,
             services,
         })
@@ -234,6 +235,7 @@ impl Listeners {
         let token = || platform.tasks.token();
         service(platform, "nfs", self.nfs.run(token()));
         service(platform, "node ports", self.ports.serve(Arc::new(self.services), token()));
+        service(platform, "swap space", keeper::run(platform.clone(), token()));
         service(platform, "dns", self.dns.run(token()));
         service(platform, "http", self.http.run(token()));
         service(platform, "tftp", self.tftp.run(token()));
@@ -259,12 +261,6 @@ fn service(
             platform.complain(format!("{name}: stopped on its own (see the journal)"));
         }
     });
-}
-
-fn swap_dir(platform: &Platform) -> std::io::Result<std::path::PathBuf> {
-    let dir = platform.place.state_dir.join("swap");
-    std::fs::create_dir_all(&dir)?;
-    Ok(dir)
 }
 
 /// The IPv4 resolvers of this machine, itself excluded.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Places;
 use crate::net::{self, Stop};
 use crate::platform::Platform;
+use crate::swap::keeper;
 use crate::workflow::upkeep::flush_boots;
 
 /// Limit on the end of all tasks.
@@ -28,6 +29,7 @@ pub(super) async fn stop(
     if stop_nodes {
         stop_machines(&platform).await;
     }
+    keeper::retire(&places.run, stop_nodes).await;
     flush_boots(&platform);
     limited("state", platform.state.flush()).await;
     limited("logs", platform.logs.close()).await;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use walt_model::{DeviceName, DeviceType, Mac, NetSetup, NodeModel};
+use walt_proto::spooled::ClockOffset;
 
 /// A device, recognised by its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,22 @@ pub struct NodeLine {
     /// The text, without line break and without NUL.
     pub text: String,
 }
+
+/// One line of a spool of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpooledLine {
+    /// Its number in the spool.
+    pub seq: u64,
+    /// Its stream.
+    pub stream: Arc<str>,
+    /// When.
+    pub timestamp: SystemTime,
+    /// The text, without line break and without NUL.
+    pub text: String,
+}
+
+/// Tells when lines are safe; `false` when they never will be here.
+pub type Safe = BoxFuture<'static, bool>;
 
 /// Whose boot files are asked for over the streams port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +122,25 @@ pub trait NodeHub: Send + Sync + 'static {
         stream: &'a str,
         lines: Vec<NodeLine>,
     ) -> BoxFuture<'a, ()>;
+
+    /// The number of the last line of this spool of a device that is safe; 0 for none.
+    fn spooled<'a>(
+        &'a self,
+        issuer: &'a Caller,
+        session: Arc<str>,
+    ) -> BoxFuture<'a, Result<u64, String>>;
+
+    /// Records lines of a spool, those that are there already excepted, waiting for room only. `None` when the
+    /// server stops.
+    fn log_spooled<'a>(
+        &'a self,
+        issuer: &'a Caller,
+        session: Arc<str>,
+        lines: Vec<SpooledLine>,
+    ) -> BoxFuture<'a, Option<Safe>>;
+
+    /// A device compared its clock with the server's.
+    fn clock_measured(&self, issuer: &Caller, measured: ClockOffset);
 
     /// A bootup notification connection was opened; it means nothing yet.
     fn boot_connected(&self, _ip: Ipv4Addr) {}

@@ -27,7 +27,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// The address is not ours, or the port is taken.
-pub(super) fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -40,7 +40,7 @@ pub(super) fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// The address is not ours, or the port is taken.
-pub(super) fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
+pub(crate) fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;
     // Best effort: the kernel caps it.
@@ -51,7 +51,7 @@ pub(super) fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// Detects dead peers in about 25 s: idle 15 s, then 5 probes 2 s apart.
-pub(super) fn keepalive(stream: &TcpStream) {
+pub(crate) fn keepalive(stream: &TcpStream) {
     let profile = TcpKeepalive::new()
         .with_time(Duration::from_secs(15))
         .with_interval(Duration::from_secs(2))
@@ -63,19 +63,19 @@ pub(super) fn keepalive(stream: &TcpStream) {
 }
 
 /// Says in one line from time to time what a port drops.
-pub(super) struct Drops {
+pub(crate) struct Drops {
     port: &'static str,
     state: Mutex<(Option<Instant>, u64)>,
 }
 
 impl Drops {
     /// For the port of that name.
-    pub(super) fn new(port: &'static str) -> Self {
+    pub(crate) fn new(port: &'static str) -> Self {
         Self { port, state: Mutex::new((None, 0)) }
     }
 
     /// Notes that something from `peer` was dropped.
-    pub(super) fn note(&self, peer: IpAddr, why: impl std::fmt::Display) {
+    pub(crate) fn note(&self, peer: IpAddr, why: impl std::fmt::Display) {
         let mut state = self.state.lock();
         state.1 += 1;
         if state.0.is_none_or(|last| last.elapsed() >= DROP_REPORT_PERIOD) {
@@ -89,15 +89,15 @@ impl Drops {
 
 /// How many connections a port holds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// In all.
-    pub(super) total: usize,
+    pub(crate) total: usize,
     /// From one address.
-    pub(super) per_ip: usize,
+    pub(crate) per_ip: usize,
 }
 
 /// Serves connections until cancelled; then all of them are closed. A panic ends its own connection only.
-pub(super) async fn serve<F, Fut>(
+pub(crate) async fn serve<F, Fut>(
     listener: TcpListener,
     bounds: Bounds,
     drops: Arc<Drops>,

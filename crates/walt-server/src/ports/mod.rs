@@ -5,23 +5,21 @@
 //! | TCP 12347 | log lines, bootup notification, boot files |
 //! | TCP 12345 | clock, registration, LLDP reports |
 //! | UDP 12342 | kernel messages |
-//! | TCP 10809 | swap space over NBD |
 //! | TCP 12346 on the node | [`net_service`]: reboot, blink |
 //!
 //! Everything here comes from the network: sizes, times and connection counts are bounded, a panic in
 //! one connection ends that connection only, and what is dropped is told in one rate-limited line.
 
 mod hub;
-mod listener;
+pub(crate) mod listener;
 pub mod net_service;
 mod netconsole;
 mod rpc;
+mod spooled;
 mod streams;
-mod swap;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, UdpSocket};
@@ -30,7 +28,9 @@ use tracing::error;
 
 use listener::{Bounds, Drops};
 
-pub use hub::{BootFileOf, Caller, DeviceInfo, NodeHub, NodeInfo, NodeLine, Registration};
+pub use hub::{
+    BootFileOf, Caller, DeviceInfo, NodeHub, NodeInfo, NodeLine, Registration, Safe, SpooledLine,
+};
 
 /// Where the node ports listen.
 #[derive(Clone, Debug)]
@@ -43,29 +43,12 @@ pub struct PortsConfig {
     pub rpc: u16,
     /// UDP port of kernel messages.
     pub netconsole: u16,
-    /// TCP port of swap space.
-    pub swap: u16,
-    /// Where swap files are made; they have no name and disappear with their connection.
-    pub swap_dir: PathBuf,
-    /// Largest swap space a node gets, in GiB.
-    pub swap_limit_gib: u64,
-    /// Most connections for swap space at a time.
-    pub swap_connections: usize,
 }
 
 impl PortsConfig {
-    /// The usual ports at this address, swap files of at most 64 GiB (sparse) in `swap_dir`.
-    pub fn new(address: Ipv4Addr, swap_dir: PathBuf) -> Self {
-        Self {
-            address,
-            streams: 12347,
-            rpc: 12345,
-            netconsole: 12342,
-            swap: 10809,
-            swap_dir,
-            swap_limit_gib: 64,
-            swap_connections: 256,
-        }
+    /// The usual ports at this address.
+    pub fn new(address: Ipv4Addr) -> Self {
+        Self { address, streams: 12347, rpc: 12345, netconsole: 12342 }
     }
 }
 
@@ -81,11 +64,9 @@ pub struct PortsError {
 /// The node ports, open but not served yet.
 #[derive(Debug)]
 pub struct Ports {
-    config: PortsConfig,
     streams: TcpListener,
     rpc: TcpListener,
     netconsole: UdpSocket,
-    swap: TcpListener,
 }
 
 impl Ports {
@@ -107,26 +88,15 @@ impl Ports {
             address: at(config.netconsole),
             error,
         })?;
-        Ok(Self {
-            streams: tcp(config.streams)?,
-            rpc: tcp(config.rpc)?,
-            netconsole,
-            swap: tcp(config.swap)?,
-            config,
-        })
+        Ok(Self { streams: tcp(config.streams)?, rpc: tcp(config.rpc)?, netconsole })
     }
 
-    /// Where the ports are: streams, calls, kernel messages, swap space.
+    /// Where the ports are: streams, calls, kernel messages.
     ///
     /// # Errors
     /// The system does not say.
-    pub fn addresses(&self) -> io::Result<[SocketAddr; 4]> {
-        Ok([
-            self.streams.local_addr()?,
-            self.rpc.local_addr()?,
-            self.netconsole.local_addr()?,
-            self.swap.local_addr()?,
-        ])
+    pub fn addresses(&self) -> io::Result<[SocketAddr; 3]> {
+        Ok([self.streams.local_addr()?, self.rpc.local_addr()?, self.netconsole.local_addr()?])
     }
 
     /// Serves all ports until cancelled. Then all connections are closed, without any
@@ -139,12 +109,6 @@ impl Ports {
             cancel: cancel.clone(),
         });
         let rpc = Arc::new(rpc::Rpc { hub: Arc::clone(&hub), drops: drops("calls") });
-        let swap = Arc::new(swap::Swap {
-            dir: self.config.swap_dir,
-            limit_gib: self.config.swap_limit_gib,
-            drops: drops("swap"),
-        });
-        let swap_bounds = Bounds { total: self.config.swap_connections, per_ip: 4 };
         tokio::join!(
             listener::serve(
                 self.streams,
@@ -159,13 +123,6 @@ impl Ports {
                 Arc::clone(&rpc.drops),
                 cancel.clone(),
                 |stream, ip| Arc::clone(&rpc).connection(stream, ip),
-            ),
-            listener::serve(
-                self.swap,
-                swap_bounds,
-                Arc::clone(&swap.drops),
-                cancel.clone(),
-                |stream, ip| Arc::clone(&swap).connection(stream, ip),
             ),
             kernel_messages(Arc::new(self.netconsole), hub, drops("netconsole"), cancel.clone()),
         );

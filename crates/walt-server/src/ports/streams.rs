@@ -19,7 +19,7 @@ use super::hub::{BootFileOf, Caller, NodeHub, NodeLine};
 use super::listener::Drops;
 
 /// How long a peer may take to say what it wants.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a peer may take no byte of a boot file.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -64,6 +64,7 @@ impl Streams {
             Some(StreamRequest::NewIncomingLogs) => self.logs(stream, ip, rest).await,
             Some(StreamRequest::NotifyBootupStatus) => self.bootup(stream, ip, rest).await,
             Some(StreamRequest::FakeTftpGet) => self.fake_tftp(stream, ip, rest).await,
+            Some(StreamRequest::SpooledLogs) => self.spooled(stream, ip, rest).await,
             Some(other) => self
                 .drops
                 .note(ip.into(), format_args!("request {} is not served here", other.name())),

@@ -9,15 +9,16 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use walt_model::{DeviceType, Mac, NetSetup};
+use walt_proto::spooled::ClockOffset;
 use walt_server::ports::{
     BootFileOf, Caller, DeviceInfo, NodeHub, NodeInfo, NodeLine, Ports, PortsConfig, Registration,
+    Safe, SpooledLine,
 };
 
 pub const NODE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
@@ -31,6 +32,7 @@ pub enum Event {
     Lost(u64),
     Registered(Registration),
     Neighbour(Mac, String),
+    Clock(ClockOffset),
 }
 
 #[derive(Default)]
@@ -38,6 +40,8 @@ pub struct FakeHub {
     events: Mutex<Vec<Event>>,
     changed: Notify,
     connections: AtomicU64,
+    /// The last line of the only spool.
+    spooled: AtomicU64,
 }
 
 impl FakeHub {
@@ -95,6 +99,36 @@ impl NodeHub for FakeHub {
             self.tell(Event::Line { stream: stream.to_owned(), timestamp, text });
         }
         Box::pin(async {})
+    }
+
+    fn spooled<'a>(
+        &'a self,
+        _issuer: &'a Caller,
+        _session: Arc<str>,
+    ) -> BoxFuture<'a, Result<u64, String>> {
+        let last = self.spooled.load(Ordering::Relaxed);
+        Box::pin(async move { Ok(last) })
+    }
+
+    fn log_spooled<'a>(
+        &'a self,
+        _issuer: &'a Caller,
+        _session: Arc<str>,
+        lines: Vec<SpooledLine>,
+    ) -> BoxFuture<'a, Option<Safe>> {
+        for SpooledLine { seq, stream, timestamp, text } in lines {
+            if self.spooled.fetch_max(seq, Ordering::Relaxed) < seq {
+                self.tell(Event::Line { stream: stream.to_string(), timestamp, text });
+            }
+        }
+        Box::pin(async {
+            let safe: Safe = Box::pin(async { true });
+            Some(safe)
+        })
+    }
+
+    fn clock_measured(&self, _issuer: &Caller, measured: ClockOffset) {
+        self.tell(Event::Clock(measured));
     }
 
     fn boot_confirmed(&self, _ip: Ipv4Addr) -> u64 {
@@ -162,24 +196,21 @@ pub struct Platform {
     pub streams: SocketAddr,
     pub rpc: SocketAddr,
     pub netconsole: SocketAddr,
-    pub swap: SocketAddr,
-    pub dir: TempDir,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Platform {
     pub fn start() -> Self {
-        let dir = TempDir::new().unwrap();
-        let mut config = PortsConfig::new(Ipv4Addr::UNSPECIFIED, dir.path().to_owned());
-        (config.streams, config.rpc, config.netconsole, config.swap) = (0, 0, 0, 0);
+        let mut config = PortsConfig::new(Ipv4Addr::UNSPECIFIED);
+        (config.streams, config.rpc, config.netconsole) = (0, 0, 0);
         let ports = Ports::bind(config).unwrap();
         let at_loopback = |address: SocketAddr| SocketAddr::from((NODE, address.port()));
-        let [streams, rpc, netconsole, swap] = ports.addresses().unwrap().map(at_loopback);
+        let [streams, rpc, netconsole] = ports.addresses().unwrap().map(at_loopback);
         let hub = Arc::new(FakeHub::default());
         let cancel = CancellationToken::new();
         let task = tokio::spawn(ports.serve(Arc::clone(&hub) as Arc<dyn NodeHub>, cancel.clone()));
-        Self { hub, streams, rpc, netconsole, swap, dir, cancel, task }
+        Self { hub, streams, rpc, netconsole, cancel, task }
     }
 
     /// Stops serving, and waits for the end of it.
