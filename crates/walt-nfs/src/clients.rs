@@ -15,6 +15,7 @@ const REMEMBERED: usize = 16 * 1024;
 pub(crate) enum Step {
     Lookup = 1,
     Read = 2,
+    Mount = 4,
 }
 
 /// Steps seen, by client and target.

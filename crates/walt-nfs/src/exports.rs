@@ -87,6 +87,20 @@ pub enum MountTarget {
     },
 }
 
+/// What stands at a path of the tree that NFSv4 clients walk to their mount.
+#[derive(Clone)]
+pub enum Place {
+    /// A folder on the way to an image root. There is nothing in it but more of these, or one image root.
+    Folder,
+    /// An image root.
+    Image {
+        /// The tree.
+        root: Arc<ImageRoot>,
+        /// Path below the root that is entered, `""` for the root itself.
+        within: String,
+    },
+}
+
 /// Why a path is not mounted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MountDenied {
@@ -169,6 +183,20 @@ pub trait Exports: Send + Sync + 'static {
 
     /// Told about the first steps of each client.
     fn observe(&self, observation: NfsObservation);
+
+    /// What `client` finds at `path` when it walks there by NFSv4 (an absolute path without a trailing
+    /// slash; the root of the server is a folder and is not asked for). Nothing by default.
+    fn place(&self, client: IpAddr, path: &str) -> Result<Place, MountDenied> {
+        let _ = (client, path);
+        Err(MountDenied::NotFound)
+    }
+
+    /// The names in the folder at `path` (`""` for the root of the server), in any order. Asked when a
+    /// folder is listed, not when a name is looked up.
+    fn names(&self, client: IpAddr, path: &str) -> Vec<String> {
+        let _ = (client, path);
+        Vec::new()
+    }
 
     /// Paths shown to `showmount -e`. Nothing by default: nodes know their paths.
     fn listing(&self, client: IpAddr) -> Vec<String> {

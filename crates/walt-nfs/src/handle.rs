@@ -7,6 +7,8 @@
 //! | | index, 4 bytes | nothing (the directory itself), or type and bytes of the kernel's handle, or inode number and birth time |
 //! | 8 | tag | tag |
 //!
+//! NFSv4 has one more kind, for folders on the way to image roots: version, kind 3, 0, 0, path, tag.
+//!
 //! The tag is SipHash-2-4 of all that precedes, under a key derived from the secret in the state
 //! directory. A message authentication code of 64 bits is enough here: each guess costs a call.
 
@@ -23,12 +25,15 @@ use crate::{PersistId, RootId};
 const VERSION: u8 = 1;
 const IMAGE: u8 = 1;
 const PERSIST: u8 = 2;
+const FOLDER: u8 = 3;
 const WRITABLE: u8 = 1;
 const TAG: usize = 8;
 const HEAD: usize = 4 + 16;
 
 /// Longest handle (RFC 1813 section 2.4).
 pub(crate) const HANDLE_MAX: usize = nfs3_types::nfs3::NFS3_FHSIZE;
+/// Longest handle of a folder (RFC 7530 section 1.5.3).
+const FOLDER_HANDLE_MAX: usize = 128;
 /// Length of the handle of an image file. As it happens, that of NFSv2 handles too.
 pub(crate) const IMAGE_HANDLE: usize = HEAD + 4 + TAG;
 /// Longest kernel handle that fits.
@@ -212,6 +217,32 @@ impl HandleKey {
         out
     }
 
+    /// The handle of a folder on the way to image roots; `None` when its path is too long.
+    pub(crate) fn folder(&self, path: &str) -> Option<Vec<u8>> {
+        let mut out = vec![VERSION, FOLDER, 0, 0];
+        out.extend(path.as_bytes());
+        let tag = self.tag(&out);
+        out.extend(tag);
+        (out.len() <= FOLDER_HANDLE_MAX).then_some(out)
+    }
+
+    /// The path in the handle of a folder; `None` when it is a handle of something else.
+    pub(crate) fn open_folder<'a>(&self, bytes: &'a [u8]) -> Result<Option<&'a str>, BadHandle> {
+        let [VERSION, FOLDER, 0, 0, ..] = bytes else { return Ok(None) };
+        let (signed, tag) = bytes.split_last_chunk::<TAG>().ok_or(BadHandle::Shape)?;
+        let path = signed.get(4..).ok_or(BadHandle::Shape)?;
+        if self.tag(signed) != *tag {
+            return Err(BadHandle::Tag);
+        }
+        std::str::from_utf8(path).map(Some).map_err(|_| BadHandle::Shape)
+    }
+
+    /// A name of the server that others do not have, for clients that want to know whether two addresses
+    /// lead to the same one.
+    pub(crate) fn server_name(&self) -> String {
+        format!("walt-{}", hex::encode(self.tag(b"server name")))
+    }
+
     /// What a client's handle names.
     pub(crate) fn open(&self, bytes: &[u8]) -> Result<Handle, BadHandle> {
         let (signed, tag) = bytes.split_last_chunk::<TAG>().ok_or(BadHandle::Shape)?;
@@ -349,6 +380,27 @@ mod tests {
                 assert!(key.open(&bytes[..cut]).is_err(), "cut {cut}");
             }
         }
+    }
+
+    #[test]
+    fn handles_of_folders() {
+        let key = HandleKey::new(&[1; 32]);
+        for path in ["", "/var", "/var/lib/walt/nodes/52:54:00:01:02:03"] {
+            let bytes = key.folder(path).unwrap();
+            assert_eq!(key.open_folder(&bytes), Ok(Some(path)));
+            assert_eq!(key.open(&bytes), Err(BadHandle::Shape), "not for version 3");
+            for bit in 0..bytes.len() * 8 {
+                let mut forged = bytes.clone();
+                forged[bit / 8] ^= 1 << (bit % 8);
+                assert!(!matches!(key.open_folder(&forged), Ok(Some(_))), "bit {bit}");
+            }
+            for cut in 0..bytes.len() {
+                assert!(!matches!(key.open_folder(&bytes[..cut]), Ok(Some(_))), "cut {cut}");
+            }
+        }
+        assert_eq!(key.folder(&"x".repeat(117)), None);
+        let image = key.image(&RootId::derive("a"), 3);
+        assert_eq!(key.open_folder(&image), Ok(None));
     }
 
     #[test]

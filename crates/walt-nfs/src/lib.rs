@@ -1,4 +1,4 @@
-//! NFSv3, mount and portmap in user space: immutable image roots and the nodes' persistent directories.
+//! NFSv3, NFSv4, mount and portmap in user space: immutable image roots and the nodes' persistent directories.
 //!
 //! | what | where |
 //! | --- | --- |
@@ -7,8 +7,9 @@
 //! | the server: sockets, calls, answers | [`NfsServer`], [`NfsConfig`] |
 //! | file handles that survive a restart and cannot be forged | [`HandleKey`] |
 //!
-//! Every TCP listener answers portmap 2, mount 1 to 3, NFS 3 and NFSACL 3; every UDP listener
-//! answers portmap and mount. Protocols: RFC 5531 (RPC), RFC 1813 (NFS, mount), RFC 1833 (portmap).
+//! Every TCP listener answers portmap 2, mount 1 to 3, NFS 3 and 4, and NFSACL 3; every UDP listener
+//! answers portmap and mount. Protocols: RFC 5531 (RPC), RFC 1813 (NFS 3, mount), RFC 7530 and
+//! RFC 8881 (NFS 4), RFC 1833 (portmap).
 
 mod acl;
 mod attributes;
@@ -18,6 +19,7 @@ mod handle;
 mod image_root;
 mod mount;
 mod nfs;
+mod nfs4;
 mod persist;
 mod portmap;
 mod replay;
@@ -27,7 +29,8 @@ mod service;
 mod xdr;
 
 pub use exports::{
-    Exports, MountDenied, MountTarget, NfsEvent, NfsObservation, PersistId, RootId, TargetId,
+    Exports, MountDenied, MountTarget, NfsEvent, NfsObservation, PersistId, Place, RootId,
+    TargetId,
 };
 pub use handle::{HandleKey, HandleKeyError};
 pub use image_root::{ImageRoot, ImageRootError};

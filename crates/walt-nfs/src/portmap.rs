@@ -4,7 +4,7 @@ use bytes::BufMut;
 use nfs3_types::portmap::{IPPROTO_TCP, IPPROTO_UDP, PMAP_PROG, PROGRAM, VERSION};
 
 use crate::xdr::{Malformed, Reader};
-use crate::{acl, mount};
+use crate::{acl, mount, nfs4};
 
 /// Where this server answers.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,7 @@ impl Ports {
         let tcp = [
             (PROGRAM, VERSION),
             (nfs3_types::nfs3::PROGRAM, nfs3_types::nfs3::VERSION),
+            (nfs3_types::nfs3::PROGRAM, nfs4::VERSION),
             (acl::PROGRAM, acl::VERSION),
             (mount::PROGRAM, 1),
             (mount::PROGRAM, 2),

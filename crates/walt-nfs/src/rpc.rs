@@ -121,6 +121,14 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// Length of the record mark and the header of an accepted call.
+    pub(crate) const HEAD: usize = 28;
+
+    /// The reply to an executed call that starts at this place.
+    pub(crate) fn at(start: usize) -> Self {
+        Self { start }
+    }
+
     /// Starts the reply to an executed call at the end of `out`.
     pub(crate) fn success(out: &mut Vec<u8>, xid: u32) -> Self {
         Self::accepted(out, xid, accept_stat::SUCCESS)

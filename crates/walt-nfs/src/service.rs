@@ -17,7 +17,9 @@ use crate::persist::PersistTrees;
 use crate::portmap::{self, Ports};
 use crate::replay::{ReplayCache, Seen};
 use crate::rpc::{self, Call, Reply};
-use crate::{Exports, HandleKey, NfsEvent, NfsObservation, PersistId, TargetId, acl, mount};
+use crate::{
+    Exports, HandleKey, NfsEvent, NfsObservation, PersistId, TargetId, acl, mount, nfs4,
+};
 
 /// All that calls need.
 pub(crate) struct Service {
@@ -28,6 +30,7 @@ pub(crate) struct Service {
     pub(crate) first_steps: FirstSteps,
     pub(crate) replay: ReplayCache,
     pub(crate) write_verifier: [u8; 8],
+    pub(crate) nfs4: nfs4::Clients,
 }
 
 /// What became of a message.
@@ -94,7 +97,7 @@ impl Service {
         let versions = match (call.program, transport) {
             (pm::PROGRAM, _) => (pm::VERSION, pm::VERSION),
             (mount::PROGRAM, _) => (1, 3),
-            (nfs3::PROGRAM, Transport::Tcp) => (nfs3::VERSION, nfs3::VERSION),
+            (nfs3::PROGRAM, Transport::Tcp) => (nfs3::VERSION, nfs4::VERSION),
             (acl::PROGRAM, Transport::Tcp) => (acl::VERSION, acl::VERSION),
             _ => {
                 rpc::refuse(out, call.xid, accept_stat::PROG_UNAVAIL);
@@ -125,8 +128,50 @@ impl Service {
                 });
                 Outcome::Answered
             }
+            nfs3::PROGRAM if call.version == nfs4::VERSION => {
+                self.compound(client, told, record, call, out)
+            }
             _ => self.file_call(client, told, record, call, out),
         }
+    }
+
+    /// NFS version 4.
+    fn compound(
+        self: &Arc<Self>,
+        client: IpAddr,
+        told: &mut ToldSteps,
+        record: &Bytes,
+        mut call: Call<'_>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let (xid, start) = (call.xid, out.len());
+        match call.procedure {
+            nfs4::NULL => Reply::success(out, xid).finish(out),
+            nfs4::COMPOUND => {
+                match nfs4::Compound::start(self, client, &mut call, record, out) {
+                    Ok(mut compound) => {
+                        if let Some(partial) = compound.run(out, told) {
+                            return Outcome::Later(Box::new(move || {
+                                let done =
+                                    catch_unwind(AssertUnwindSafe(|| compound.resume(partial)));
+                                Some(done.unwrap_or_else(|_| {
+                                    tracing::error!("a compound panicked while it read a file");
+                                    let mut out = Vec::new();
+                                    rpc::refuse(&mut out, xid, accept_stat::SYSTEM_ERR);
+                                    out
+                                }))
+                            }));
+                        }
+                    }
+                    Err(_) => {
+                        out.truncate(start);
+                        rpc::refuse(out, xid, accept_stat::GARBAGE_ARGS);
+                    }
+                }
+            }
+            _ => rpc::refuse(out, xid, accept_stat::PROC_UNAVAIL),
+        }
+        Outcome::Answered
     }
 
     fn mount(&self, client: IpAddr, record: &[u8]) -> Vec<u8> {
@@ -327,12 +372,25 @@ impl Service {
             Procedure::Nfs(NFS_PROGRAM::NFSPROC3_READ) => Step::Read,
             _ => return,
         };
+        self.tell(client, told, target, step);
+    }
+
+    /// Tells about a step if it is the first of its kind.
+    pub(crate) fn tell(
+        &self,
+        client: IpAddr,
+        told: &mut ToldSteps,
+        target: TargetId,
+        step: Step,
+    ) {
         if !told.is_new(target, step) || !self.first_steps.is_first(client, target, step) {
             return;
         }
         let event = match step {
             Step::Lookup => NfsEvent::FirstLookup { target },
             Step::Read => NfsEvent::FirstRead { target },
+            // Told where it is granted.
+            Step::Mount => return,
         };
         self.exports.observe(NfsObservation { at: SystemTime::now(), client, event });
     }
@@ -353,7 +411,7 @@ impl Procedure {
             (acl::PROGRAM, acl::NULL) => Some(Self::NullAcl),
             (acl::PROGRAM, acl::GETACL) => Some(Self::GetAcl),
             (acl::PROGRAM, acl::SETACL) => Some(Self::SetAcl),
-            (nfs3_types::nfs3::PROGRAM, number) => {
+            (nfs3_types::nfs3::PROGRAM, number) if call.version == nfs3_types::nfs3::VERSION => {
                 NFS_PROGRAM::try_from(number).ok().map(Self::Nfs)
             }
             _ => None,

@@ -23,6 +23,11 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
+    /// Number of bytes that were not read yet.
+    pub(crate) fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
     pub(crate) fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed)?;
         self.rest = rest;

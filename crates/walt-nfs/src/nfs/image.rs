@@ -5,15 +5,13 @@ use std::sync::Arc;
 use bytes::BufMut;
 use nfs3_types::nfs3::{NFS_PROGRAM, ftype3, nfsstat3};
 
-use super::{Budget, Failure, NAME_MAX, NAME_READ_MAX, TRANSFER_MAX};
+use super::{Budget, Failure, NAME_MAX, NAME_READ_MAX, READ_AT_ONCE, TRANSFER_MAX};
 use crate::attributes::{self, EXECUTE, FATTR3, READ, WRITE};
 use crate::handle::{HandleKey, IMAGE_HANDLE};
 use crate::image_root::{ImageRoot, Index};
 use crate::rpc::{Call, Credentials, Reply};
 use crate::xdr::{self, Reader};
 
-/// Reads of at most this many bytes are tried at once, when the page cache has them.
-const READ_AT_ONCE: u32 = 64 * 1024;
 /// Cookies 1 and 2 stand for "." and "..", the entries of the directory follow.
 const DOTS: u64 = 2;
 

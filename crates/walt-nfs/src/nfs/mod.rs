@@ -12,13 +12,15 @@ use crate::xdr::Malformed;
 /// Most bytes of one READ or WRITE.
 pub(crate) const TRANSFER_MAX: u32 = 1024 * 1024;
 /// Most bytes of one directory listing.
-const LISTING_MAX: u32 = 128 * 1024;
+pub(crate) const LISTING_MAX: u32 = 128 * 1024;
 /// Bytes of one directory listing that clients are told to ask for.
 const LISTING_PREFERRED: u32 = 64 * 1024;
+/// Reads of at most this many bytes are tried at once, when the page cache has them.
+pub(crate) const READ_AT_ONCE: u32 = 64 * 1024;
 /// Longest file name.
-const NAME_MAX: usize = 255;
+pub(crate) const NAME_MAX: usize = 255;
 /// Longest file name taken from a call, to answer NAMETOOLONG rather than GARBAGE_ARGS.
-const NAME_READ_MAX: usize = 4096;
+pub(crate) const NAME_READ_MAX: usize = 4096;
 /// Longest target of a symbolic link.
 const TARGET_MAX: usize = 4096;
 

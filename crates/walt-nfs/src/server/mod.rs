@@ -21,7 +21,7 @@ use crate::persist::PersistTrees;
 use crate::portmap::Ports;
 use crate::replay::ReplayCache;
 use crate::service::Service;
-use crate::{Exports, HandleKey};
+use crate::{Exports, HandleKey, nfs4};
 use quiet::Quiet;
 
 /// Connections of one client. Nodes use two or three.
@@ -96,6 +96,7 @@ impl NfsServer {
             tcp: tcp_addresses.first().ok_or(NfsError::NoAddress)?.port(),
             udp: udp_addresses.first().map(SocketAddr::port),
         };
+        let start = write_verifier();
         let service = Arc::new(Service {
             exports,
             key: config.handle_key,
@@ -103,7 +104,8 @@ impl NfsServer {
             persist: PersistTrees::default(),
             first_steps: FirstSteps::default(),
             replay: ReplayCache::default(),
-            write_verifier: write_verifier(),
+            write_verifier: start,
+            nfs4: nfs4::Clients::new(start),
         });
         Ok(Self { service, tcp, udp, tcp_addresses, udp_addresses })
     }

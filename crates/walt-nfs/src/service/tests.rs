@@ -38,6 +38,7 @@ fn answer(program: u32, procedure: u32, argument: &[u8]) -> Vec<u8> {
         first_steps: FirstSteps::default(),
         replay: ReplayCache::default(),
         write_verifier: [0; 8],
+        nfs4: nfs4::Clients::new([0; 8]),
     });
     let mut record = Vec::new();
     rpc_msg {
