@@ -77,7 +77,7 @@ pub const FIRMWARES: &[Firmware] = &[
         // than a second without any.
         offers: &[Duration::ZERO, Duration::from_millis(600), Duration::from_millis(1200)],
         // The ROM, bootcode.bin and start.elf load all they need without a REQUEST.
-        holds_offer: Duration::from_secs(600),
+        holds_offer: Duration::from_secs(180),
         why: "The ROM of the 3B takes an answer into account when the next frame arrives, so the same \
               OFFER comes again; it uses the address it was offered without asking for it (no REQUEST).",
         source: "openSUSE/netboot-rpi3b; \"Known problems\" of Raspberry Pi's page on network boot",
@@ -87,7 +87,6 @@ pub const FIRMWARES: &[Firmware] = &[
         name: "Raspberry Pi 4B, 400, 5B (EEPROM)",
         says: PI,
         boots: Boots::RaspberryPiMenu,
-        holds_offer: Duration::from_secs(600),
         // It never asks for a window; were one agreed to, what it keeps of it is not known.
         max_window: 1,
         block_numbers_wrap: false,
