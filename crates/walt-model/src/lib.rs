@@ -15,6 +15,7 @@ pub mod platform_lines;
 pub mod regex;
 pub mod sentence;
 pub mod server_conf;
+pub mod settings;
 pub mod subnet;
 pub mod table;
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use walt_model::Mac;
+use walt_model::settings::Disk;
 use walt_proto::api::node::Firmware;
+use walt_virtual::disk::NoRoom;
 use walt_virtual::{NodeError, NodeSpec, VirtualNode};
 
 use crate::registry::Device;
@@ -88,6 +90,13 @@ impl Machines {
         }
     }
 
+    /// Whether disks of nodes may all be filled, those these nodes have already being theirs.
+    pub fn room_for(&self, wanted: &[(Option<Mac>, &[Disk])]) -> Result<(), NoRoom> {
+        let dir = |mac: &Mac| self.dir.join(mac.dashed());
+        let disks = wanted.iter().map(|(mac, disks)| (mac.as_ref().map(dir), *disks));
+        walt_virtual::disk::room_for(&self.dir, disks)
+    }
+
     /// The new name or settings of a device, for the next start of its machine.
     pub fn reconfigure(&self, device: &Device) {
         if let (Some(machine), Some(spec)) = (self.of(device.mac), self.spec(device))
@@ -142,6 +151,8 @@ impl Machines {
             },
             ram_mb: machine.ram_mib,
             cpu_cores: machine.cpu_cores,
+            disks: machine.disks,
+            boot_delay: machine.boot_delay,
             bridge: self.bridge.clone(),
             dir: self.dir.join(device.mac.dashed()),
         })

@@ -3,6 +3,7 @@
 //! * [`spec`]: what a virtual node is made of, bounds checked.
 //! * [`accel`]: whether KVM really works here.
 //! * [`qemu`]: the command line, and where the firmware is.
+//! * [`disk`]: its disks, sparse files made from templates.
 //! * [`tap`]: the node's plug in its bridge.
 //! * [`process`]: which process is this node's QEMU, and no other.
 //! * [`qmp`]: QEMU's machine protocol.
@@ -11,6 +12,7 @@
 
 pub mod accel;
 pub mod console;
+pub mod disk;
 pub mod node;
 pub mod process;
 pub mod qemu;

@@ -35,6 +35,14 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// A disk could not be made.
+    #[error("virtual node '{name}': {source}")]
+    Disk {
+        /// Node name.
+        name: String,
+        /// Why.
+        source: crate::disk::DiskError,
+    },
     /// No UEFI firmware on this machine.
     #[error(
         "no UEFI firmware (OVMF) found: install the package ovmf, or set WALT_OVMF_CODE and WALT_OVMF_VARS"
@@ -163,7 +171,7 @@ impl VirtualNode {
         self.spec.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces the spec; used from the next QEMU start on (`power_cycle` to apply now).
+    /// Replaces the spec; used from the next boot of the guest on (`power_cycle` to apply now).
     ///
     /// # Errors
     /// The spec is wrong, or its address or directory changed.

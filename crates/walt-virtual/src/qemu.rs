@@ -121,6 +121,24 @@ pub fn arguments(spec: &NodeSpec, accel: Accel, uefi: Option<&Uefi>) -> Vec<Stri
             add("-boot", "order=n,reboot-timeout=2000".into());
         }
     }
+    if !spec.disks.is_empty() {
+        add("-device", "virtio-scsi-pci,id=scsi0".into());
+    }
+    for index in 0..spec.disks.len() {
+        let file = option_value(&crate::disk::file(index));
+        // What the guest gives back or fills with zeros takes no place.
+        add(
+            "-drive",
+            format!(
+                "file={file},format=raw,id=disk{index},if=none,discard=unmap,detect-zeroes=unmap"
+            ),
+        );
+        // Images may look for disks of this name.
+        add(
+            "-device",
+            format!("scsi-hd,drive=disk{index},bus=scsi0.0,scsi-id={index},product=QEMU-DISK"),
+        );
+    }
     add("-device", "virtio-rng-pci".into());
     add("-device", "pvpanic".into());
     // A panicked guest is left to its own `panic=` setting; the supervisor sees it and decides.
@@ -143,6 +161,7 @@ fn uuid(mac: &[u8; 6]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use walt_model::settings::{BootDelay, Disk};
 
     #[test]
     fn command_lines() {
@@ -152,6 +171,8 @@ mod tests {
             firmware: Firmware::Bios,
             ram_mb: 512,
             cpu_cores: 2,
+            disks: Vec::new(),
+            boot_delay: BootDelay::Seconds(0),
             bridge: "walt-net".into(),
             dir: "/state/a,b".into(),
         };
@@ -167,11 +188,19 @@ mod tests {
         ] {
             assert!(line.contains(wanted), "{wanted} in {line}");
         }
+        assert!(!line.contains("scsi"), "{line}");
+        spec.disks = vec![Disk { bytes: 1, template: Default::default() }; 2];
         spec.firmware = Firmware::Uefi;
         let uefi = Uefi { code: "/code.fd".into(), vars: "/vars.fd".into() };
         let line = arguments(&spec, Accel::Kvm, Some(&uefi)).join(" ");
-        for wanted in ["-accel kvm ", "romfile= ", "readonly=on,file=/code.fd", "file=uefi-vars.fd"]
-        {
+        for wanted in [
+            "-accel kvm ",
+            "romfile= ",
+            "readonly=on,file=/code.fd",
+            "file=uefi-vars.fd",
+            "-device virtio-scsi-pci,id=scsi0 -drive file=disks/disk_0.dd,format=raw,id=disk0,if=none",
+            "-device scsi-hd,drive=disk1,bus=scsi0.0,scsi-id=1,product=QEMU-DISK",
+        ] {
             assert!(line.contains(wanted), "{wanted} in {line}");
         }
     }

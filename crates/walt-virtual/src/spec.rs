@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use walt_model::settings::{BootDelay, CPU_CORES, DISK_BYTES, Disk, MAX_DISKS, RAM_MIB};
 
 /// How a virtual node starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ pub enum Firmware {
 }
 
 /// A virtual node, as its owner asked for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSpec {
     /// Node name: shown in the process list and in messages (letters, digits, `-`).
     pub name: String,
@@ -27,6 +28,10 @@ pub struct NodeSpec {
     pub ram_mb: u32,
     /// Number of virtual CPUs, 1 to 64.
     pub cpu_cores: u32,
+    /// Its disks, made at the start of QEMU that follows.
+    pub disks: Vec<Disk>,
+    /// Pause before each start of the guest.
+    pub boot_delay: BootDelay,
     /// The bridge its network card is plugged into, in the caller's network namespace.
     pub bridge: String,
     /// Where its state is kept (made if missing): one directory per node, e.g.
@@ -43,6 +48,9 @@ pub enum SpecError {
     /// CPUs out of bounds.
     #[error("a virtual node needs 1 to 64 CPUs, not {0}")]
     Cpu(u32),
+    /// Disks out of bounds.
+    #[error("a virtual node has at most {MAX_DISKS} disks of 1G to 2T each")]
+    Disks,
     /// Bad name.
     #[error("'{0}' is not a node name (lower-case letters, digits and dashes)")]
     Name(String),
@@ -53,11 +61,6 @@ pub enum SpecError {
     #[error("'{0}' is not the name of a network interface")]
     Bridge(String),
 }
-
-/// Bounds of the memory of a virtual node, in MiB.
-pub const RAM_MB: std::ops::RangeInclusive<u32> = 128..=65_536;
-/// Bounds of the number of its CPUs.
-pub const CPU_CORES: std::ops::RangeInclusive<u32> = 1..=64;
 
 impl NodeSpec {
     /// Checks every bound.
@@ -80,11 +83,15 @@ impl NodeSpec {
         if !bridge_ok {
             return Err(SpecError::Bridge(self.bridge.clone()));
         }
-        if !RAM_MB.contains(&self.ram_mb) {
+        if !RAM_MIB.contains(&self.ram_mb) {
             return Err(SpecError::Ram(self.ram_mb));
         }
         if !CPU_CORES.contains(&self.cpu_cores) {
             return Err(SpecError::Cpu(self.cpu_cores));
+        }
+        let disk_ok = |disk: &Disk| DISK_BYTES.contains(&disk.bytes);
+        if self.disks.len() > MAX_DISKS || !self.disks.iter().all(disk_ok) {
+            return Err(SpecError::Disks);
         }
         Ok(())
     }
@@ -113,6 +120,8 @@ mod tests {
             firmware: Firmware::Bios,
             ram_mb: 512,
             cpu_cores: 4,
+            disks: Vec::new(),
+            boot_delay: BootDelay::Seconds(0),
             bridge: "walt-net".into(),
             dir: "/tmp/x".into(),
         };
@@ -127,6 +136,13 @@ mod tests {
         assert_eq!(bad(|s| s.ram_mb = 100), SpecError::Ram(100));
         assert_eq!(bad(|s| s.ram_mb = 1 << 20), SpecError::Ram(1 << 20));
         assert_eq!(bad(|s| s.cpu_cores = 0), SpecError::Cpu(0));
+        let disk = |bytes| Disk { bytes, template: Default::default() };
+        assert_eq!(
+            bad(|s| s.disks = vec![Disk { bytes: 1, template: Default::default() }]),
+            SpecError::Disks
+        );
+        let many = NodeSpec { disks: vec![disk(1_000_000_000); 9], ..good.clone() };
+        assert_eq!(many.validate(), Err(SpecError::Disks));
         assert_eq!(bad(|s| s.name = "a,b".into()), SpecError::Name("a,b".into()));
         assert!(matches!(bad(|s| s.mac[0] = 1), SpecError::Mac(_)));
         assert!(matches!(bad(|s| s.bridge = "a/b".into()), SpecError::Bridge(_)));

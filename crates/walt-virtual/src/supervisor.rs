@@ -16,12 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accel::{self, Accel};
 use crate::console::{Console, bound_log, tail};
+use crate::disk;
 use crate::node::{Event, NodeError, Status};
 use crate::process::{Identity, Process, by_pid_file};
 use crate::qemu::{self, Uefi};
 use crate::qmp::{Qmp, QmpEvent};
 use crate::spec::{Firmware, NodeSpec};
 use crate::tap;
+use walt_model::settings::BootDelay;
 
 /// What is known of the QEMU that runs, in the node's directory.
 const RECORD: &str = "qemu.json";
@@ -68,6 +70,8 @@ struct Running {
     qmp: Option<(Qmp, mpsc::Receiver<QmpEvent>)>,
     console: Option<JoinHandle<()>>,
     started: u64,
+    /// Its command line.
+    args: Vec<String>,
     /// The guest asked for its power to be cut.
     powered_off: bool,
     /// When a panicked guest is reset.
@@ -155,7 +159,12 @@ impl Supervisor {
                     return;
                 }
                 Happening::Order(Some(order)) => self.obey(order).await,
-                Happening::Qmp(Some(event)) => self.heard(&event),
+                Happening::Qmp(Some(event)) => {
+                    self.heard(&event);
+                    if event.name == "RESET" {
+                        self.renew().await;
+                    }
+                }
                 Happening::Qmp(None) => {
                     // QEMU ends, or the connection is broken: upkeep makes it again.
                     if let Some(running) = &mut self.running {
@@ -185,7 +194,8 @@ impl Supervisor {
                     }
                 }
                 let pid = process.identity().pid;
-                let (accel, started) = record.map_or((Accel::Tcg, now()), |r| (r.accel, r.started));
+                let (accel, started, args) = record
+                    .map_or((Accel::Tcg, now(), Vec::new()), |r| (r.accel, r.started, r.args));
                 self.last_accel = Some(accel);
                 self.running = Some(Running {
                     process,
@@ -193,6 +203,7 @@ impl Supervisor {
                     qmp: None,
                     console: None,
                     started,
+                    args,
                     powered_off: false,
                     reset_at: None,
                 });
@@ -201,7 +212,7 @@ impl Supervisor {
                 let _ = self.events.send(Event::Adopted(pid));
                 Ok(())
             }
-            None => self.start().await,
+            None => self.start_after_pause().await,
         }
     }
 
@@ -247,6 +258,9 @@ impl Supervisor {
                 .map_err(io_error("copy the UEFI variables"))?;
         }
         tap::plug(&spec.tap_name(), &spec.bridge).map_err(io_error("plug it into its network"))?;
+        disk::make(&spec.dir, &spec.disks)
+            .await
+            .map_err(|source| NodeError::Disk { name: spec.name.clone(), source })?;
         let accel = accel::probe().await.accel;
         let args = qemu::arguments(&spec, accel, uefi.as_ref());
         let child = spawn(&spec.dir, &args)
@@ -259,7 +273,7 @@ impl Supervisor {
             .ok_or_else(|| failed(last_words()))?;
         let process = Process::hold(&identity).map_err(|_| failed(last_words()))?;
         let pid = identity.pid;
-        let record = Record { identity, accel, started: now(), args };
+        let record = Record { identity, accel, started: now(), args: args.clone() };
         if let Err(error) = write_record(&spec.dir, &record) {
             // A full disk: a QEMU nobody knows of would hold the tap for ever.
             process.end(Duration::ZERO).await;
@@ -271,6 +285,7 @@ impl Supervisor {
             qmp: None,
             console: None,
             started: record.started,
+            args,
             powered_off: false,
             reset_at: None,
         };
@@ -299,6 +314,46 @@ impl Supervisor {
         tracing::info!(node = spec.name, pid, ?accel, "virtual node started");
         let _ = self.events.send(Event::Started(pid));
         Ok(())
+    }
+
+    /// The pause before a start of the guest.
+    fn pause(&self) -> Duration {
+        let seconds = match self.spec().boot_delay {
+            BootDelay::Seconds(seconds) => seconds,
+            BootDelay::Random => rand::random_range(1..=10),
+        };
+        Duration::from_secs(seconds.into())
+    }
+
+    /// Starts QEMU, at once or after the pause.
+    async fn start_after_pause(&mut self) -> Result<(), NodeError> {
+        let pause = self.pause();
+        if pause.is_zero() {
+            return self.start().await;
+        }
+        self.start_at = Some(Instant::now() + pause);
+        Ok(())
+    }
+
+    /// The guest boots again: a QEMU that is not as wanted any more, or must wait, is replaced.
+    async fn renew(&mut self) {
+        let (Some(running), Some(accel)) = (&self.running, self.last_accel) else { return };
+        let (spec, pause) = (self.spec(), self.pause());
+        let uefi = match spec.firmware {
+            Firmware::Bios => None,
+            Firmware::Uefi => Uefi::find(),
+        };
+        let as_wanted = running.args == qemu::arguments(&spec, accel, uefi.as_ref())
+            && disk::are_made(&spec.dir, &spec.disks);
+        if as_wanted && pause.is_zero() {
+            return;
+        }
+        match self.stop(Duration::ZERO).await {
+            Ok(()) => self.start_at = Some(Instant::now() + pause),
+            Err(error) => {
+                tracing::warn!(node = spec.name, %error, "it goes on with its old settings");
+            }
+        }
     }
 
     /// Both sockets of a QEMU that just started.
@@ -332,13 +387,14 @@ impl Supervisor {
                 let _ = reply.send(stopped);
             }
             Order::Start(reply) => {
-                let started = if self.running.is_some() { Ok(()) } else { self.start().await };
+                let started =
+                    if self.running.is_some() { Ok(()) } else { self.start_after_pause().await };
                 let _ = reply.send(self.reported(started));
             }
             Order::PowerCycle(reply) => {
                 let stopped = self.stop(Duration::ZERO).await;
                 let outcome = match stopped {
-                    Ok(()) => self.start().await,
+                    Ok(()) => self.start_after_pause().await,
                     Err(error) => Err(error),
                 };
                 let _ = reply.send(self.reported(outcome));
@@ -483,7 +539,7 @@ impl Supervisor {
             None => "ended".to_owned(),
         };
         if running.powered_off {
-            self.start_at = Some(Instant::now() + POWER_OFF_DELAY);
+            self.start_at = Some(Instant::now() + POWER_OFF_DELAY + self.pause());
             let _ = self.events.send(Event::PoweredOff);
             return;
         }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
+use walt_model::settings::BootDelay;
 use walt_virtual::{Event, Firmware, NodeSpec, VirtualNode, tap};
 
 const BRIDGE: &str = "walt-net";
@@ -69,6 +70,8 @@ fn spec(dir: PathBuf, firmware: Firmware, last: u8) -> NodeSpec {
         firmware,
         ram_mb: 256,
         cpu_cores: 1,
+        disks: Vec::new(),
+        boot_delay: BootDelay::Seconds(0),
         bridge: BRIDGE.into(),
         dir,
     }

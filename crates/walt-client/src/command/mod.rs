@@ -34,6 +34,7 @@ pub static CATEGORIES: &[Category] = &[
             node::run::COMMAND,
             node::cp::COMMAND,
             node::reboot::COMMAND,
+            node::config::COMMAND,
             node::create::COMMAND,
             node::remove::COMMAND,
             node::rename::COMMAND,
@@ -56,7 +57,7 @@ pub static CATEGORIES: &[Category] = &[
     Category {
         name: "device",
         about: "management of all devices of the platform network",
-        commands: &[device::show::COMMAND, device::ping::COMMAND],
+        commands: &[device::show::COMMAND, device::config::COMMAND, device::ping::COMMAND],
     },
     Category {
         name: "advanced",

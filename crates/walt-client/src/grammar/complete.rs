@@ -2,6 +2,7 @@
 //! description if they have one. It never asks anything, and gives up after a while.
 
 use super::{Category, Command, Kind};
+use crate::command::node::config::settings_path;
 use crate::server::Server;
 use std::collections::BTreeSet;
 use std::sync::mpsc;
@@ -11,6 +12,7 @@ use walt_proto::api::image::{Image, ImageSet};
 use walt_proto::api::log::Checkpoint;
 use walt_proto::api::node::Node;
 use walt_proto::api::route;
+use walt_proto::api::settings::DeviceSettings;
 
 /// The hidden word.
 pub const WORD: &str = "__complete";
@@ -41,8 +43,13 @@ pub fn run(categories: &'static [Category], words: &[String]) -> u8 {
 }
 
 /// What completion needs to know from the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Names {
+    /// Settings that all devices of a set have.
+    Settings {
+        set: String,
+        nodes_only: bool,
+    },
     Nodes,
     Devices,
     Issuers,
@@ -53,6 +60,13 @@ enum Names {
 fn ask(what: Names) -> Option<Vec<String>> {
     let server = Server::from_environment().ok()?;
     match what {
+        Names::Settings { set, nodes_only } => {
+            let path = settings_path(&set, nodes_only);
+            let devices: Vec<DeviceSettings> = server.get(&path).ok()?;
+            let (first, others) = devices.split_first()?;
+            let everywhere = |name: &&String| others.iter().all(|d| d.settings.contains_key(*name));
+            Some(first.settings.keys().filter(everywhere).cloned().collect())
+        }
         Names::Nodes => {
             let nodes: Vec<Node> = server.get(route::NODES).ok()?;
             Some(nodes.into_iter().map(|node| node.name).collect())
@@ -171,6 +185,29 @@ fn values(
             let names = with(ask(Names::Nodes)?, &["my-nodes", "free-nodes", "all-nodes"]);
             Some(in_set(names, current))
         }
+        Kind::DeviceSet => {
+            let more = [
+                "all-devices",
+                "all-switches",
+                "explorable-switches",
+                "my-nodes",
+                "all-nodes",
+                "free-nodes",
+            ];
+            Some(in_set(with(ask(Names::Devices)?, &more), current))
+        }
+        Kind::NodeSetting | Kind::DeviceSetting => {
+            if current.contains('=') {
+                return Some(Vec::new());
+            }
+            let set = before.iter().find(|word| !word.starts_with('-'))?.clone();
+            let names = ask(Names::Settings { set, nodes_only: kind == Kind::NodeSetting })?;
+            let fits = names.iter().filter(|name| name.starts_with(current));
+            let about = |name: &str| {
+                walt_model::settings::setting(name).map(|s| s.about.to_owned()).unwrap_or_default()
+            };
+            Some(fits.map(|name| (format!("{name}="), about(name))).collect())
+        }
         Kind::IssuerSet => {
             let more = ["my-nodes", "free-nodes", "all-nodes", "server"];
             Some(in_set(with(ask(Names::Issuers)?, &more), current))
@@ -266,6 +303,8 @@ mod tests {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let ask = |what: Names| {
             let names: &[&str] = match what {
+                Names::Settings { nodes_only: true, .. } => &["cpu.cores", "ram"],
+                Names::Settings { .. } => &["netsetup"],
                 Names::Nodes => &["n", "node-2"],
                 Names::Devices => &["n", "node-2", "switch-1", "walt-server"],
                 Names::Issuers => &["n", "node-2", "walt-server"],
@@ -295,6 +334,15 @@ mod tests {
         assert_eq!(complete("node wait my-nodes"), ["my-nodes", "my-nodes,"]);
         assert_eq!(complete("log show --issuers ser"), ["server", "server,"]);
         assert_eq!(complete("log show --issuers=ser"), ["--issuers=server", "--issuers=server,"]);
+    }
+
+    #[test]
+    fn settings_of_a_set() {
+        assert_eq!(complete("node config n "), ["cpu.cores=", "ram="]);
+        assert_eq!(complete("node config --yes n cpu.cores=2 r"), ["ram="]);
+        assert_eq!(complete("node config n ram="), Vec::<String>::new());
+        assert_eq!(complete("device config all-devices "), ["netsetup="]);
+        assert_eq!(complete("device config all-s"), ["all-switches", "all-switches,"]);
     }
 
     #[test]

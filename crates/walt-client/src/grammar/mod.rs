@@ -139,6 +139,8 @@ pub enum Kind {
     NodeSet,
     /// A device.
     Device,
+    /// A set of devices.
+    DeviceSet,
     /// A set of devices which may log.
     IssuerSet,
     /// An image of the user.
@@ -151,6 +153,10 @@ pub enum Kind {
     NodeCpDestination,
     /// A checkpoint of the user.
     Checkpoint,
+    /// A setting of the nodes of the set before it, `name=value`.
+    NodeSetting,
+    /// A setting of the devices of the set before it, `name=value`.
+    DeviceSetting,
     /// A history range.
     HistoryRange,
     /// A help topic.
@@ -170,11 +176,14 @@ impl Kind {
             Self::Node => "NODE",
             Self::NodeSet => "SET_OF_NODES",
             Self::Device => "DEVICE",
+            Self::DeviceSet => "SET_OF_DEVICES",
             Self::IssuerSet => "SET_OF_ISSUERS",
             Self::Image => "IMAGE",
             Self::ImageOrDefault => "IMAGE_OR_DEFAULT",
             Self::NodeCpSource | Self::NodeCpDestination => "PATH",
             Self::Checkpoint => "LOG_CHECKPOINT",
+            Self::NodeSetting => "NODE_CONFIG_PARAM",
+            Self::DeviceSetting => "DEVICE_CONFIG_PARAM",
             Self::HistoryRange => "HISTORY_RANGE",
             Self::Topic => "HELP_TOPIC",
             Self::Choice(name, _) | Self::Integer(name) | Self::Text(name) => name,

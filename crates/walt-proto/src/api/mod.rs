@@ -9,7 +9,7 @@
 //! | [`error`] | how a failure is told: `{"error": {...}}` |
 //! | [`event`] | lines of the `application/x-ndjson` streams of long operations |
 //! | [`session`] | WebSocket messages of node commands, shells and consoles |
-//! | [`server`], [`node`], [`boot`], [`image`], [`device`], [`log`], [`transfer`] | the words of each subject |
+//! | [`server`], [`node`], [`boot`], [`image`], [`device`], [`settings`], [`log`], [`transfer`] | the words of each subject |
 //!
 //! # Rules
 //!
@@ -31,6 +31,7 @@ pub mod node;
 pub mod route;
 pub mod server;
 pub mod session;
+pub mod settings;
 pub mod transfer;
 
 pub use error::{ApiError, ErrorBody, ErrorKind};

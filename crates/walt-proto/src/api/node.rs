@@ -171,6 +171,9 @@ pub struct CreateNode {
     /// CPU cores; absent: the default of the setting `cpu.cores`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_cores: Option<u32>,
+    /// Disks, as in the setting `disks`; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disks: Option<String>,
 }
 
 /// Query of [`route::NODE`](super::route::NODE) (DELETE) and of other calls without body.

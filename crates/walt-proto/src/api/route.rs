@@ -21,6 +21,8 @@
 //! | GET [`NODE_EXEC`], [`NODE_CONSOLE`] | WebSocket | [`session`](super::session) |
 //! | POST [`DEVICE_PING`] | [`Empty`](super::Empty) | events: `out` lines of `ping` (10 requests, 11 s at most), `done` with its exit status |
 //! | GET [`DEVICES`] | | array of [`Device`](super::device::Device) |
+//! | GET [`SETTINGS`] | query [`SettingsQuery`](super::settings::SettingsQuery) | array of [`DeviceSettings`](super::settings::DeviceSettings) |
+//! | POST [`SETTINGS`] | [`ChangeSettings`](super::settings::ChangeSettings) | [`SettingsChanged`](super::settings::SettingsChanged) |
 //! | GET [`IMAGES`] | query [`ImagesQuery`](super::image::ImagesQuery) | array of [`Image`](super::image::Image) |
 //! | POST [`IMAGES_CLONE_DEFAULTS`] | [`Empty`](super::Empty) | array of [`Cloned`](super::image::Cloned): default images of the models present, given to a caller without any image |
 //! | POST [`LOGS_QUERY`] | [`LogQuery`](super::log::LogQuery) | events |
@@ -68,6 +70,8 @@ pub const NODE_CONSOLE: &str = "/api/v1/nodes/{name}/console";
 pub const DEVICES: &str = "/api/v1/devices";
 /// Pings a device (or node) from the server.
 pub const DEVICE_PING: &str = "/api/v1/devices/{name}/ping";
+/// Settings of a set of devices: listing and change.
+pub const SETTINGS: &str = "/api/v1/settings";
 /// Images.
 pub const IMAGES: &str = "/api/v1/images";
 /// Gives a caller without images the default images.

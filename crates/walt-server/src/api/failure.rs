@@ -131,6 +131,8 @@ impl From<WorkflowError> for Failure {
             }
             WorkflowError::Incompatible { .. } => (ErrorKind::Conflict, Some("walt image show")),
             WorkflowError::NotVirtual(_) | WorkflowError::Invalid(_) => (ErrorKind::Invalid, None),
+            WorkflowError::Settings(_) => (ErrorKind::Invalid, Some("walt help show node-config")),
+            WorkflowError::NoRoom(_) => (ErrorKind::Unavailable, None),
             WorkflowError::Machine { .. } => (ErrorKind::Internal, None),
             WorkflowError::Timeout { .. } => (ErrorKind::Timeout, None),
         };

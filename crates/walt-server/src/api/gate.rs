@@ -38,6 +38,24 @@ pub fn select(
     Ok(devices)
 }
 
+/// The devices of a set, resolved once, if the caller may touch the nodes among them.
+pub fn select_devices(
+    platform: &Platform,
+    user: &UserName,
+    set: &str,
+    mode: GateMode,
+    confirmed: bool,
+) -> Result<Vec<Device>, Failure> {
+    let facts = platform.registry.facts();
+    let chosen = DeviceSet::new(set).resolve(&facts, user)?;
+    let devices: Vec<Device> =
+        chosen.iter().filter_map(|facts| platform.registry.by_name(facts.name.as_str())).collect();
+    let nodes: Vec<Device> =
+        devices.iter().filter(|device| device.node.is_some()).cloned().collect();
+    check(&nodes, user, mode, confirmed)?;
+    Ok(devices)
+}
+
 /// One node by its name, if the caller may touch it.
 pub fn one(
     platform: &Platform,

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`caller`] | who asks: the peer of the socket |
 //! | [`gate`] | which nodes of a set the caller may touch |
-//! | `node`, `boot`, `exec`, `console`, `files`, `device`, `image`, `log`, `server` | the subjects |
+//! | `node`, `boot`, `exec`, `console`, `files`, `device`, `settings`, `image`, `log`, `server` | the subjects |
 //! | [`stream`], [`extract`], [`failure`] | event streams, typed requests, errors |
 
 pub mod caller;
@@ -19,6 +19,7 @@ mod image;
 mod log;
 mod node;
 mod server;
+mod settings;
 pub mod stream;
 mod view;
 
@@ -70,6 +71,7 @@ pub fn router(platform: Shared) -> Router {
         .route(route::NODE_CONSOLE, get(console::console))
         .route(route::DEVICES, get(device::list))
         .route(route::DEVICE_PING, post(device::ping))
+        .route(route::SETTINGS, get(settings::list).post(settings::change))
         .route(route::IMAGES, get(image::list))
         .route(route::IMAGES_CLONE_DEFAULTS, post(image::clone_defaults))
         .route(route::LOGS_QUERY, post(log::query))

@@ -351,9 +351,10 @@ pub(super) async fn rename(
 }
 
 /// Runs a change to its end even if the client goes away meanwhile.
-async fn detached<F>(platform: &Shared, work: F) -> Result<(), Failure>
+pub(super) async fn detached<T, F>(platform: &Shared, work: F) -> Result<T, Failure>
 where
-    F: Future<Output = Result<(), workflow::WorkflowError>> + Send + 'static,
+    T: Send + 'static,
+    F: Future<Output = Result<T, workflow::WorkflowError>> + Send + 'static,
 {
     let (done, is_done) = tokio::sync::oneshot::channel();
     platform.tasks.spawn("change of a node", async move {

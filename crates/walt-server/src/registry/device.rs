@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use walt_model::settings::{BootDelay, Disk, Subject, disks, ram_mib};
 use walt_model::{DeviceFacts, DeviceName, DeviceType, ImageFullName, Mac, NetSetup, NodeModel};
 use walt_proto::api::node::Firmware;
 
@@ -40,7 +41,7 @@ pub struct Node {
 }
 
 /// The virtual machine of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// Firmware it starts with.
     pub firmware: Firmware,
@@ -48,6 +49,10 @@ pub struct Machine {
     pub ram_mib: u32,
     /// CPU cores.
     pub cpu_cores: u32,
+    /// Its disks.
+    pub disks: Vec<Disk>,
+    /// Pause before each of its starts.
+    pub boot_delay: BootDelay,
 }
 
 /// Memory of a virtual node without setting `ram`, in mebibytes.
@@ -77,12 +82,15 @@ impl Device {
     /// Its virtual machine, when it has one.
     pub fn machine(&self) -> Option<Machine> {
         let node = self.node.as_ref().filter(|_| self.is_virtual)?;
-        let text = self.settings.get("ram").and_then(|value| value.as_str());
+        let text = |name: &str| self.settings.get(name).and_then(serde_json::Value::as_str);
         let cores = self.settings.get("cpu.cores").and_then(serde_json::Value::as_u64);
+        let delay = text("boot.delay").and_then(|text| text.parse().ok());
         Some(Machine {
             firmware: node.firmware,
-            ram_mib: text.and_then(ram_mib).unwrap_or(DEFAULT_RAM_MIB),
+            ram_mib: text("ram").and_then(ram_mib).unwrap_or(DEFAULT_RAM_MIB),
             cpu_cores: cores.and_then(|n| u32::try_from(n).ok()).unwrap_or_else(default_cores),
+            disks: text("disks").and_then(|text| disks(text).ok()).unwrap_or_default(),
+            boot_delay: delay.unwrap_or(BootDelay::Seconds(0)),
         })
     }
 
@@ -112,6 +120,16 @@ impl Device {
     pub fn boot_retries(&self) -> u64 {
         let value = self.settings.get("boot.retries").and_then(serde_json::Value::as_u64);
         value.unwrap_or(DEFAULT_BOOT_RETRIES)
+    }
+
+    /// What decides which settings it has.
+    pub fn subject(&self, subnet: &walt_model::Subnet) -> Subject {
+        Subject {
+            name: self.name.clone(),
+            device_type: self.kind,
+            is_virtual: self.is_virtual,
+            in_walt_net: self.ip.is_some_and(|ip| subnet.contains(ip)),
+        }
     }
 
     /// What device sets need to know of it.
@@ -170,17 +188,8 @@ impl Device {
     }
 }
 
-/// `512M` or `1G` in mebibytes.
-pub fn ram_mib(text: &str) -> Option<u32> {
-    let (number, factor) = match text.strip_suffix(['M', 'm']) {
-        Some(number) => (number, 1),
-        None => (text.strip_suffix(['G', 'g'])?, 1024),
-    };
-    number.parse::<u32>().ok()?.checked_mul(factor)
-}
-
 /// Four cores, or as many as this machine has: more virtual than real ones only slow a guest down.
-fn default_cores() -> u32 {
+pub fn default_cores() -> u32 {
     let real = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
     DEFAULT_CPU_CORES.min(real)
 }
@@ -214,14 +223,5 @@ mod tests {
         assert_eq!(device.boot_timeout(), None);
         let (row, node) = device.to_state(false);
         assert_eq!(Device::from_state(row, node), device);
-    }
-
-    #[test]
-    fn memory_is_written_with_its_unit() {
-        assert_eq!(ram_mib("512M"), Some(512));
-        assert_eq!(ram_mib("2G"), Some(2048));
-        for bad in ["512", "M", "", "-1M", "1T", "9999999999G", "4294967295G"] {
-            assert_eq!(ram_mib(bad), None, "{bad}");
-        }
     }
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use walt_model::{DeviceName, DeviceType, DownCause, ImageFullName, Mac, UserName, platform_lines};
-use walt_proto::api::node::CreateNode;
+use walt_proto::api::node::{CreateNode, Firmware};
 
 use super::boot_image::{self, Choice};
 use super::clone_default::{OwnImage, own_image};
 use super::{Progress, WorkflowError, within};
 use crate::platform::{Platform, now_ms};
-use crate::registry::device::ram_mib;
 use crate::registry::{Device, Node, RegistryError};
+use crate::state::Settings;
 
 /// Model of virtual nodes.
 pub const MODEL: &str = "pc-x86-64";
@@ -23,7 +23,8 @@ const START: u64 = 60;
 pub struct Plan {
     name: DeviceName,
     image: Option<ImageFullName>,
-    request: CreateNode,
+    firmware: Firmware,
+    settings: Settings,
 }
 
 /// Checks a request, without changing anything.
@@ -37,17 +38,21 @@ pub async fn check(
     if platform.registry.name_taken(name.as_str()) {
         return Err(RegistryError::NameTaken(name).into());
     }
-    if let Some(ram) = &request.ram {
-        match ram_mib(ram) {
-            Some(128..=65_536) => {}
-            Some(_) => return Err(invalid(format!("{ram} is not between 128M and 64G."))),
-            None => return Err(invalid(format!("'{ram}' is not an amount of memory (512M, 2G)."))),
+    let wanted = [
+        ("ram", request.ram.clone()),
+        ("cpu.cores", request.cpu_cores.map(|cores| cores.to_string())),
+        ("disks", request.disks.clone()),
+    ];
+    let mut settings = Settings::new();
+    for (name, text) in wanted {
+        if let (Some(setting), Some(text)) = (walt_model::settings::setting(name), text) {
+            settings.insert(name.to_owned(), setting.parse(&text)?);
         }
     }
-    if let Some(cores) = request.cpu_cores
-        && !(1..=64).contains(&cores)
-    {
-        return Err(invalid(format!("A virtual node has 1 to 64 CPU cores, not {cores}.")));
+    if let Some(text) = &request.disks {
+        // Checked above: its text is good.
+        let disks = walt_model::settings::disks(text).unwrap_or_default();
+        platform.machines.room_for(&[(None, &disks)])?;
     }
     let image = match &request.image {
         None => None,
@@ -66,7 +71,7 @@ pub async fn check(
             }
         },
     };
-    Ok(Plan { name, image, request })
+    Ok(Plan { name, image, firmware: request.firmware, settings })
 }
 
 /// Creates the node and starts its virtual machine. `cloned` is told when the default image was given
@@ -92,17 +97,11 @@ pub async fn create(
         }
     };
     progress.label("Registering virtual node");
-    let request = plan.request;
     let device = platform.registry.create(|ip, taken| {
         let mut device = Device::new(free_mac(taken), plan.name, Some(ip), DeviceType::Node);
         device.is_virtual = true;
-        if let Some(ram) = request.ram {
-            device.settings.insert("ram".into(), ram.into());
-        }
-        if let Some(cores) = request.cpu_cores {
-            device.settings.insert("cpu.cores".into(), cores.into());
-        }
-        let firmware = request.firmware;
+        device.settings = plan.settings;
+        let firmware = plan.firmware;
         device.node = Some(Node { model, image: image.clone(), firmware });
         device
     })?;

@@ -9,6 +9,7 @@ pub mod create;
 pub mod reboot;
 pub mod remove;
 pub mod rename;
+pub mod settings;
 pub mod upkeep;
 pub mod wait;
 pub mod watchdog;
@@ -83,6 +84,12 @@ pub enum WorkflowError {
         /// Its limit.
         seconds: u64,
     },
+    /// Settings that cannot be.
+    #[error(transparent)]
+    Settings(#[from] walt_model::settings::SettingsError),
+    /// Disks larger than what is left.
+    #[error(transparent)]
+    NoRoom(#[from] walt_virtual::disk::NoRoom),
     /// A value that cannot be.
     #[error("{0}")]
     Invalid(String),

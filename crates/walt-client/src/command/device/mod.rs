@@ -1,4 +1,5 @@
 //! `walt device ...`
 
+pub mod config;
 pub mod ping;
 pub mod show;

@@ -20,6 +20,10 @@ pub const COMMAND: Command = Command {
     switches: &[
         Switch::value("cpu-cores", Kind::Integer("CORES"), "number of CPU cores"),
         Switch {
+            default: "none",
+            ..Switch::value("disks", Kind::Text("DISKS"), "local disks, as 8G[template=ext4],20G")
+        },
+        Switch {
             default: "bios",
             ..Switch::value("firmware", Kind::Choice("FIRMWARE", &["bios", "uefi"]), "bios or uefi")
         },
@@ -30,7 +34,7 @@ pub const COMMAND: Command = Command {
         ),
         Switch::value("ram", Kind::Text("RAM"), "memory, as 512M or 1G"),
     ],
-    topics: &["node", "boot-report"],
+    topics: &["node", "node-config", "boot-report"],
     run,
     ..Command::NEW
 };
@@ -59,6 +63,7 @@ fn run(args: &Args) -> Outcome {
         image: args.value("image").map(str::to_owned),
         ram: args.value("ram").map(str::to_owned),
         cpu_cores,
+        disks: args.value("disks").map(str::to_owned),
     };
     let events = server()?.events(route::NODES, &request)?;
     events.set_label("Registering virtual node");

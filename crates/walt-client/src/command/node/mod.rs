@@ -3,6 +3,7 @@
 pub mod acquire;
 pub mod boot;
 mod boot_report;
+pub mod config;
 pub mod console;
 pub mod cp;
 pub mod create;
