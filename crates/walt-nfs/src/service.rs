@@ -17,9 +17,7 @@ use crate::persist::PersistTrees;
 use crate::portmap::{self, Ports};
 use crate::replay::{ReplayCache, Seen};
 use crate::rpc::{self, Call, Reply};
-use crate::{
-    Exports, HandleKey, NfsEvent, NfsObservation, PersistId, TargetId, acl, mount, nfs4,
-};
+use crate::{Exports, HandleKey, NfsEvent, NfsObservation, PersistId, TargetId, acl, mount, nfs4};
 
 /// All that calls need.
 pub(crate) struct Service {
@@ -147,28 +145,25 @@ impl Service {
         let (xid, start) = (call.xid, out.len());
         match call.procedure {
             nfs4::NULL => Reply::success(out, xid).finish(out),
-            nfs4::COMPOUND => {
-                match nfs4::Compound::start(self, client, &mut call, record, out) {
-                    Ok(mut compound) => {
-                        if let Some(partial) = compound.run(out, told) {
-                            return Outcome::Later(Box::new(move || {
-                                let done =
-                                    catch_unwind(AssertUnwindSafe(|| compound.resume(partial)));
-                                Some(done.unwrap_or_else(|_| {
-                                    tracing::error!("a compound panicked while it read a file");
-                                    let mut out = Vec::new();
-                                    rpc::refuse(&mut out, xid, accept_stat::SYSTEM_ERR);
-                                    out
-                                }))
-                            }));
-                        }
-                    }
-                    Err(_) => {
-                        out.truncate(start);
-                        rpc::refuse(out, xid, accept_stat::GARBAGE_ARGS);
+            nfs4::COMPOUND => match nfs4::Compound::start(self, client, &mut call, record, out) {
+                Ok(mut compound) => {
+                    if let Some(partial) = compound.run(out, told) {
+                        return Outcome::Later(Box::new(move || {
+                            let done = catch_unwind(AssertUnwindSafe(|| compound.resume(partial)));
+                            Some(done.unwrap_or_else(|_| {
+                                tracing::error!("a compound panicked while it read a file");
+                                let mut out = Vec::new();
+                                rpc::refuse(&mut out, xid, accept_stat::SYSTEM_ERR);
+                                out
+                            }))
+                        }));
                     }
                 }
-            }
+                Err(_) => {
+                    out.truncate(start);
+                    rpc::refuse(out, xid, accept_stat::GARBAGE_ARGS);
+                }
+            },
             _ => rpc::refuse(out, xid, accept_stat::PROC_UNAVAIL),
         }
         Outcome::Answered
@@ -376,13 +371,7 @@ impl Service {
     }
 
     /// Tells about a step if it is the first of its kind.
-    pub(crate) fn tell(
-        &self,
-        client: IpAddr,
-        told: &mut ToldSteps,
-        target: TargetId,
-        step: Step,
-    ) {
+    pub(crate) fn tell(&self, client: IpAddr, told: &mut ToldSteps, target: TargetId, step: Step) {
         if !told.is_new(target, step) || !self.first_steps.is_first(client, target, step) {
             return;
         }

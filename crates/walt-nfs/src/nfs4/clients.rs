@@ -364,8 +364,11 @@ mod tests {
         table.find(other.address, quiet).unwrap();
         for n in 0..CLIENTS_MAX as u32 + 50 {
             let [_, b, c, d] = n.to_be_bytes();
-            let name =
-                ClientName { address: IpAddr::from([11, b, c, d]), sessions: true, owner: Arc::from([]) };
+            let name = ClientName {
+                address: IpAddr::from([11, b, c, d]),
+                sessions: true,
+                owner: Arc::from([]),
+            };
             let full = table.clients() >= CLIENTS_MAX;
             assert_eq!(table.exchange_id(name, [0; 8], false).err(), full.then_some(Status::DELAY));
         }

@@ -129,11 +129,7 @@ impl Compound {
 
     /// Carries out what can be done without waiting. If something has to, gives what there is of the reply,
     /// for [`Compound::resume`].
-    pub(crate) fn run(
-        &mut self,
-        out: &mut Vec<u8>,
-        told: &mut ToldSteps,
-    ) -> Option<Vec<u8>> {
+    pub(crate) fn run(&mut self, out: &mut Vec<u8>, told: &mut ToldSteps) -> Option<Vec<u8>> {
         let progress = self.operations(out, Some(told));
         if progress == Progress::Blocked {
             let partial = out.split_off(self.base);
@@ -184,9 +180,9 @@ impl Compound {
                 (Err(_), _) => Err(Status::BADXDR),
                 (_, Known::Illegal) => Err(Status::OP_ILLEGAL),
                 (_, Known::Unsupported) => self.in_session(None).and(Err(Status::NOTSUPP)),
-                (_, Known::Here(operation)) => self.in_session(Some(operation)).and_then(|()| {
-                    self.operation(operation, &mut args, out, told.as_deref_mut())
-                }),
+                (_, Known::Here(operation)) => self
+                    .in_session(Some(operation))
+                    .and_then(|()| self.operation(operation, &mut args, out, told.as_deref_mut())),
             };
             let too_long = out.len() - self.base > self.room;
             let status = match done {
@@ -233,7 +229,11 @@ impl Compound {
                 | O::BindConnToSession
                 | O::DestroyClientId,
             ) if first => {
-                if self.operations == 1 { Ok(()) } else { Err(Status::NOT_ONLY_OP) }
+                if self.operations == 1 {
+                    Ok(())
+                } else {
+                    Err(Status::NOT_ONLY_OP)
+                }
             }
             _ => Err(Status::OP_NOT_IN_SESSION),
         }
@@ -278,13 +278,7 @@ impl Compound {
             }
             O::SecInfo => self.security_of(args, out)?,
             O::SecInfoNoName => self.security(args, out)?,
-            O::Commit
-            | O::Create
-            | O::Link
-            | O::Remove
-            | O::Rename
-            | O::SetAttr
-            | O::Write => {
+            O::Commit | O::Create | O::Link | O::Remove | O::Rename | O::SetAttr | O::Write => {
                 self.object()?;
                 return Err(Status::ROFS);
             }
@@ -324,8 +318,7 @@ impl Compound {
         /// Longest handle (RFC 7530 section 1.5.3).
         const HANDLE_MAX: usize = 128;
         let handle = args.opaque(HANDLE_MAX)?;
-        let object =
-            Object::open(&*self.service.exports, &self.service.key, self.client, handle)?;
+        let object = Object::open(&*self.service.exports, &self.service.key, self.client, handle)?;
         self.set_current(object);
         Ok(())
     }
@@ -375,14 +368,8 @@ impl Compound {
             }
             Turn::New { client, session: number, limits } => {
                 let service = self.service.clone();
-                self.slot = Some(TakenSlot {
-                    service,
-                    session: number,
-                    client,
-                    slot,
-                    keep,
-                    reply: None,
-                });
+                self.slot =
+                    Some(TakenSlot { service, session: number, client, slot, keep, reply: None });
                 self.room = limits.reply as usize;
                 out.put_slice(&session);
                 let highest = limits.slots - 1;

@@ -224,7 +224,11 @@ impl Compound {
     }
 
     /// SECINFO_NO_NAME: the same for the current file or its parent.
-    pub(super) fn security(&mut self, args: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), Status> {
+    pub(super) fn security(
+        &mut self,
+        args: &mut Reader<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Status> {
         const CURRENT: u32 = 0;
         const PARENT: u32 = 1;
         match args.u32()? {

@@ -133,7 +133,8 @@ impl Compound {
         let sequence = self.owner_sequence(args.u32()?);
         let stateid = self.stateid(args)?;
         self.object()?;
-        let closed = self.state().change(self.from(), stateid, sequence, Operation::Close, || Ok(()));
+        let closed =
+            self.state().change(self.from(), stateid, sequence, Operation::Close, || Ok(()));
         let done = closed?;
         if self.minor > 0 {
             self.current_state = None;
@@ -173,8 +174,7 @@ impl Compound {
             _ => Err(Status::INVAL),
         };
         let from = self.from();
-        let done =
-            self.state().change(from, stateid, sequence, Operation::OpenDowngrade, check)?;
+        let done = self.state().change(from, stateid, sequence, Operation::OpenDowngrade, check)?;
         self.give(done, out);
         Ok(())
     }
@@ -217,7 +217,11 @@ impl Compound {
         Ok(())
     }
 
-    pub(super) fn unlock(&mut self, args: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), Status> {
+    pub(super) fn unlock(
+        &mut self,
+        args: &mut Reader<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Status> {
         let kind = args.u32()?;
         let sequence = self.owner_sequence(args.u32()?);
         let stateid = self.stateid(args)?;

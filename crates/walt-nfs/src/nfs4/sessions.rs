@@ -131,7 +131,8 @@ impl Table {
     ) -> Result<(u32, u32), Status> {
         let [a, b, c, d] = id.as_chunks::<4>().0 else { return Err(Status::BADSESSION) };
         let [instance, client, session, rest] = [a, b, c, d].map(|word| u32::from_be_bytes(*word));
-        let known = self.sessions.sessions.get(&session).is_some_and(|known| known.client == client);
+        let known =
+            self.sessions.sessions.get(&session).is_some_and(|known| known.client == client);
         if instance != self.instance || rest != 0 || !known {
             return Err(Status::BADSESSION);
         }
@@ -140,7 +141,11 @@ impl Table {
     }
 
     /// DESTROY_SESSION.
-    pub(super) fn destroy_session(&mut self, address: IpAddr, id: &SessionId) -> Result<(), Status> {
+    pub(super) fn destroy_session(
+        &mut self,
+        address: IpAddr,
+        id: &SessionId,
+    ) -> Result<(), Status> {
         let (session, _) = self.session(address, id)?;
         self.sessions.remove(session);
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Nodes name `/var/lib/walt/nodes/<mac|mac-with-dashes|ip|name>/{fs,persist}`, whatever the state
 //! directory of this server is. Any machine of walt-net may read an image; `/persist` of a node is for
-//! that node (and for the server itself).
+//! that node (and for the server itself), and for NFSv3 only.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use walt_model::Mac;
 use walt_nfs::{
-    Exports, ImageRoot, MountDenied, MountTarget, NfsEvent, NfsObservation, PersistId, RootId,
-    TargetId,
+    Exports, ImageRoot, MountDenied, MountTarget, NfsEvent, NfsObservation, PersistId, Place,
+    RootId, TargetId,
 };
 
 use super::Services;
@@ -42,6 +42,33 @@ fn split(path: &str) -> Option<(&str, Part, &str)> {
     Some((who, part, within))
 }
 
+/// What NFSv4 clients find at a path before an image root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step<'a> {
+    /// A folder above [`NODES`], which holds this name.
+    Above(&'a str),
+    /// The folder of all nodes.
+    Nodes,
+    /// The folder of a node, in any of its spellings.
+    Node(&'a str),
+}
+
+impl<'a> Step<'a> {
+    fn at(path: &'a str) -> Option<Self> {
+        let nodes = NODES.trim_end_matches('/');
+        if path == nodes {
+            return Some(Self::Nodes);
+        }
+        if let Some(rest) = nodes.strip_prefix(path)
+            && let Some(rest) = rest.strip_prefix('/')
+        {
+            return rest.split('/').next().map(Self::Above);
+        }
+        let who = path.strip_prefix(NODES)?;
+        (!who.is_empty() && !who.contains('/')).then_some(Self::Node(who))
+    }
+}
+
 /// The device a path names.
 fn named(registry: &Registry, who: &str) -> Option<Device> {
     if let Ok(ip) = who.parse::<Ipv4Addr>() {
@@ -53,6 +80,21 @@ fn named(registry: &Registry, who: &str) -> Option<Device> {
     registry.by_dns_name(who)
 }
 
+/// The names of the folder of a device, if it is a node.
+fn spellings(device: &Device) -> Vec<String> {
+    if device.node.is_none() {
+        return Vec::new();
+    }
+    let (mac, ip) = (device.mac, device.ip.map(|ip| ip.to_string()));
+    [mac.to_string(), mac.dashed(), device.name.to_string()].into_iter().chain(ip).collect()
+}
+
+impl Device {
+    fn is_at(&self, client: IpAddr) -> bool {
+        self.ip.map(IpAddr::V4) == Some(client.to_canonical())
+    }
+}
+
 impl Services {
     /// The node a mount request comes from.
     fn node_at(&self, client: IpAddr) -> Option<Device> {
@@ -60,6 +102,21 @@ impl Services {
             IpAddr::V4(ip) => self.0.registry.by_ip(ip).filter(|device| device.node.is_some()),
             IpAddr::V6(_) => None,
         }
+    }
+
+    /// The tree of the image of a node, for a client that mounts it. The node itself reads it from now on.
+    fn root_of(&self, device: &Device, is_itself: bool) -> Result<Arc<ImageRoot>, MountDenied> {
+        let node = device.node.as_ref().ok_or(MountDenied::NotFound)?;
+        let image = self.0.images.of(&node.image).ok_or_else(|| {
+            let why = self.0.images.problem(&node.image);
+            let why = why.unwrap_or_else(|| "it is being prepared".into());
+            MountDenied::NotPermitted(format!("image {}: {why}", node.image))
+        })?;
+        let id = image.tree.id();
+        if is_itself && self.0.images.read_by(device.mac, id) {
+            self.0.state.use_only_root(device.mac, id.to_string()).detach();
+        }
+        Ok(image.tree.clone())
     }
 
     fn allowed(&self, client: IpAddr) -> bool {
@@ -78,19 +135,11 @@ impl Exports for Services {
         let (who, part, within) = split(path).ok_or(MountDenied::NotFound)?;
         let device = named(&self.0.registry, who).ok_or(MountDenied::NotFound)?;
         let node = device.node.as_ref().ok_or(MountDenied::NotFound)?;
-        let is_itself = device.ip.map(IpAddr::V4) == Some(client.to_canonical());
+        let is_itself = device.is_at(client);
         match part {
             Part::Root => {
-                let image = self.0.images.of(&node.image).ok_or_else(|| {
-                    let why = self.0.images.problem(&node.image);
-                    let why = why.unwrap_or_else(|| "it is being prepared".into());
-                    MountDenied::NotPermitted(format!("image {}: {why}", node.image))
-                })?;
-                let id = image.tree.id();
-                if is_itself && self.0.images.read_by(device.mac, id) {
-                    self.0.state.use_only_root(device.mac, id.to_string()).detach();
-                }
-                Ok(MountTarget::Image { root: image.tree.clone(), within: within.to_owned() })
+                let root = self.root_of(&device, is_itself)?;
+                Ok(MountTarget::Image { root, within: within.to_owned() })
             }
             Part::Persist => {
                 let server = IpAddr::V4(self.0.registry.subnet().server());
@@ -109,6 +158,36 @@ impl Exports for Services {
                 let within = within.to_owned();
                 Ok(MountTarget::Persist { id, path, within, writable: true })
             }
+        }
+    }
+
+    fn place(&self, client: IpAddr, path: &str) -> Result<Place, MountDenied> {
+        if !self.allowed(client) {
+            return Err(MountDenied::NotPermitted("only walt-net is served".into()));
+        }
+        let node = |who| {
+            let device = named(&self.0.registry, who).ok_or(MountDenied::NotFound)?;
+            if device.node.is_some() { Ok(device) } else { Err(MountDenied::NotFound) }
+        };
+        match (Step::at(path), split(path)) {
+            (Some(Step::Above(_) | Step::Nodes), _) => Ok(Place::Folder),
+            (Some(Step::Node(who)), _) => node(who).map(|_| Place::Folder),
+            (None, Some((who, Part::Root, ""))) => {
+                let device = node(who)?;
+                let root = self.root_of(&device, device.is_at(client))?;
+                Ok(Place::Image { root, within: String::new() })
+            }
+            _ => Err(MountDenied::NotFound),
+        }
+    }
+
+    fn names(&self, client: IpAddr, path: &str) -> Vec<String> {
+        match Step::at(path) {
+            _ if !self.allowed(client) => Vec::new(),
+            Some(Step::Above(name)) => vec![name.to_owned()],
+            Some(Step::Nodes) => self.0.registry.devices().iter().flat_map(spellings).collect(),
+            Some(Step::Node(_)) => vec!["fs".to_owned()],
+            None => Vec::new(),
         }
     }
 
@@ -156,6 +235,20 @@ mod tests {
             split("/var/lib/walt/nodes/10.0.0.2/persist/a/b"),
             Some(("10.0.0.2", Part::Persist, "a/b"))
         );
+        for (path, step) in [
+            ("", Step::Above("var")),
+            ("/var", Step::Above("lib")),
+            ("/var/lib/walt", Step::Above("nodes")),
+            ("/var/lib/walt/nodes", Step::Nodes),
+            ("/var/lib/walt/nodes/n1", Step::Node("n1")),
+        ] {
+            assert_eq!(Step::at(path), Some(step), "{path}");
+        }
+        for none in
+            ["/", "/v", "/etc", "/var/", "/var/lib/walt/nodes/", "/var/lib/walt/nodes/n1/fs"]
+        {
+            assert_eq!(Step::at(none), None, "{none}");
+        }
         for bad in ["/", "/etc", "/var/lib/walt/nodes/n1", "/var/lib/walt/nodes/n1/disks", "fs"] {
             assert_eq!(split(bad), None, "{bad}");
         }
