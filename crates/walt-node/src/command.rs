@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write;
 
 use crate::failure::Outcome;
-use crate::{autolog, blink, kexec, log};
+use crate::{autolog, blink, boot_script, kexec, log};
 
 /// A command of the program.
 pub struct Command {
@@ -41,6 +41,14 @@ pub const COMMANDS: &[Command] = &[
         deprecated: None,
         linked: true,
         run: kexec::reboot,
+    },
+    Command {
+        name: "walt-boot-script",
+        usage: "walt-boot-script <folder> [variable=value...]",
+        about: "Shows what the boot scripts in a folder (/boot/<model> of an image) lead to.",
+        deprecated: None,
+        linked: false,
+        run: boot_script::boot_script,
     },
     Command {
         name: "walt-serial-autolog",

@@ -2,6 +2,7 @@
 
 mod autolog;
 mod blink;
+mod boot_script;
 mod command;
 mod failure;
 mod ipxe;
