@@ -148,7 +148,10 @@ fn record(line: &str, mode: TimestampMode, received: SystemTime) -> LogEvent {
         let digits =
             token.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+'));
         let seconds: f64 = token.parse().ok().filter(|s: &f64| digits && s.is_finite())?;
-        Some((believable(seconds, received), text.to_owned()))
+        // Microseconds are what a double holds of present times, and what logs store.
+        let micros = (seconds * 1e6).round();
+        let micros = if (0.0..9e18).contains(&micros) { micros as i64 } else { -1 };
+        Some((believable(micros, received), text.to_owned()))
     };
     let (timestamp, text) = match mode {
         TimestampMode::Server => None,
@@ -158,13 +161,11 @@ fn record(line: &str, mode: TimestampMode, received: SystemTime) -> LogEvent {
     LogEvent::Line { timestamp, text }
 }
 
-fn believable(seconds: f64, received: SystemTime) -> SystemTime {
-    // Microseconds are what a double holds of present times, and what logs store.
-    let micros = (seconds * 1e6).round();
-    let timestamp = (0.0..9e18)
-        .contains(&micros)
-        .then(|| SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros as u64)))
-        .flatten();
+/// A date given by a node, in microseconds since 1970, or the time of reception if it cannot be true.
+pub fn believable(micros: i64, received: SystemTime) -> SystemTime {
+    let timestamp = u64::try_from(micros)
+        .ok()
+        .and_then(|micros| SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros)));
     match timestamp {
         Some(t)
             if t > received + FUTURE_MARGIN

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::lines::{LineSplitter, to_text};
-use crate::log_stream::{LINE_MAX, STREAM_NAME_MAX};
+use crate::log_stream::LINE_MAX;
 
 /// The version line, without its line break. A server that does not know the request closes instead.
 pub const VERSION_LINE: &str = "SPOOLED-LOGS 1";
@@ -29,6 +29,9 @@ pub const CLOCK_EXCHANGES_MAX: usize = 16;
 
 /// Streams are numbered below this.
 pub const STREAM_NUMBERS: u16 = 256;
+
+/// Longest stream name, in bytes.
+pub const STREAM_NAME_MAX: usize = 200;
 
 /// Longest session name, in bytes.
 pub const SESSION_MAX: usize = 100;

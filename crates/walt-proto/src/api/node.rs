@@ -34,9 +34,23 @@ pub struct Node {
     /// How far its current (or last) boot came.
     #[serde(default)]
     pub boot: Option<BootSummary>,
+    /// How far its clock was from the server's when its log daemon last connected.
+    #[serde(default)]
+    pub clock: Option<NodeClock>,
     /// Facts of a virtual node.
     #[serde(default, rename = "virtual")]
     pub virtual_machine: Option<VirtualMachine>,
+}
+
+/// A measure of the clock of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeClock {
+    /// When, in microseconds since 1970, by the server's clock.
+    pub measured_us: i64,
+    /// Server's clock minus the node's, in microseconds.
+    pub offset_us: i64,
+    /// The truth is within this of the offset, in microseconds.
+    pub uncertainty_us: i64,
 }
 
 /// Kind of machine.

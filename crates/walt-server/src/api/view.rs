@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use walt_model::{DeviceType, UserName};
 use walt_proto::api::device::{Device as ApiDevice, DeviceKind};
-use walt_proto::api::node::{Node as ApiNode, NodeKind, VirtualMachine};
+use walt_proto::api::node::{Node as ApiNode, NodeClock, NodeKind, VirtualMachine};
 use walt_virtual::Accel;
 
 use super::gate::ownership;
@@ -39,6 +39,11 @@ pub async fn node(platform: &Platform, user: &UserName, device: &Device) -> Opti
         booted: platform.presence.is_booted(device.mac),
         powersave: false,
         boot,
+        clock: platform.logs.clock(device.mac).map(|clock| NodeClock {
+            measured_us: clock.measured.0,
+            offset_us: clock.offset,
+            uncertainty_us: clock.uncertainty,
+        }),
         virtual_machine: machine(platform, device).await,
     })
 }

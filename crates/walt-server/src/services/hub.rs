@@ -2,16 +2,20 @@
 
 use std::fs::File;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use walt_logs::{LogRecord, StreamName};
+use walt_logs::{Clock, LogRecord, SpooledBatch, StreamName, Timestamp};
 use walt_model::{DeviceType, Mac, NetSetup, platform_lines};
+use walt_proto::spooled::ClockOffset;
 
 use super::Services;
 use super::boot_files::Found;
 use crate::boot::{Stage, StageKind};
 use crate::platform::ms_of;
-use crate::ports::{BootFileOf, Caller, DeviceInfo, NodeHub, NodeInfo, NodeLine, Registration};
+use crate::ports::{
+    BootFileOf, Caller, DeviceInfo, NodeHub, NodeInfo, NodeLine, Registration, Safe, SpooledLine,
+};
 use crate::presence::Connection;
 use crate::registry::discovery::Sighting;
 
@@ -46,6 +50,44 @@ impl NodeHub for Services {
                 }
             }
         })
+    }
+
+    fn spooled<'a>(
+        &'a self,
+        issuer: &'a Caller,
+        session: Arc<str>,
+    ) -> BoxFuture<'a, Result<u64, String>> {
+        Box::pin(async move {
+            let last = self.0.logs.spooled(issuer.mac, session).await;
+            last.map_err(|error| error.to_string())
+        })
+    }
+
+    fn log_spooled<'a>(
+        &'a self,
+        issuer: &'a Caller,
+        session: Arc<str>,
+        lines: Vec<SpooledLine>,
+    ) -> BoxFuture<'a, Option<Safe>> {
+        Box::pin(async move {
+            let mut batch = SpooledBatch { issuer: issuer.mac, session, lines: Vec::new() };
+            for line in lines {
+                // A name the store refuses is refused again when it is sent again: such lines are left out.
+                let Ok(stream) = line.stream.parse::<StreamName>() else { continue };
+                let date = line.timestamp.into();
+                let record = LogRecord::line(issuer.mac, stream, date, line.text);
+                batch.lines.push((line.seq, record));
+            }
+            let written = self.0.logs.sink().push_spooled(batch).await.ok()?;
+            let safe: Safe = Box::pin(async move { written.await.is_ok() });
+            Some(safe)
+        })
+    }
+
+    fn clock_measured(&self, issuer: &Caller, measured: ClockOffset) {
+        let ClockOffset { offset, uncertainty } = measured;
+        let clock = Clock { measured: Timestamp::now(), offset, uncertainty };
+        self.0.logs.note_clock(issuer.mac, clock).detach();
     }
 
     fn boot_confirmed(&self, ip: Ipv4Addr) -> u64 {

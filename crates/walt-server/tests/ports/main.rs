@@ -5,5 +5,6 @@ mod hub;
 mod net_service;
 mod netconsole;
 mod rpc;
+mod spooled;
 mod streams;
 mod swap;
