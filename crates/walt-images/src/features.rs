@@ -14,6 +14,10 @@ use crate::layer::LayerReport;
 
 /// Longest time a feature command may take.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Largest file it may write, in bytes.
+const FILE_LIMIT: u64 = 1 << 30;
+/// Most memory of one of its processes, in bytes.
+const MEMORY_LIMIT: u64 = 2 << 30;
 /// Longest output kept in the report, in bytes.
 const OUTPUT_LIMIT: usize = 2000;
 
@@ -84,6 +88,11 @@ fn configuration(command: &str, root: &Path) -> serde_json::Value {
             "args": ["/bin/sh", "-c", command],
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"],
             "noNewPrivileges": true,
+            "rlimits": [
+                { "type": "RLIMIT_FSIZE", "soft": FILE_LIMIT, "hard": FILE_LIMIT },
+                { "type": "RLIMIT_AS", "soft": MEMORY_LIMIT, "hard": MEMORY_LIMIT },
+                { "type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1024 },
+            ],
             "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
         },
         "mounts": [

@@ -363,6 +363,122 @@ async fn hostile_links_stay_in_the_image() {
     assert_eq!(platform.root_mounts(), 0);
 }
 
+/// Every path the layer touches, as a link of every kind: out of the image, chains, loops.
+#[tokio::test(flavor = "multi_thread")]
+async fn links_of_every_kind_at_every_path() {
+    let Some(platform) = Platform::new() else { return };
+    let treasure = platform.path("treasure");
+    std::fs::create_dir_all(treasure.join("dir")).unwrap();
+    std::fs::write(treasure.join("file"), "gold").unwrap();
+    let touched = [
+        "etc/hosts",
+        "etc/resolv.conf",
+        "etc/hostname",
+        "etc/localtime",
+        "etc/ptpd.conf",
+        "etc/ssh/ssh_host_ecdsa_key",
+        "etc/dropbear/dropbear_ecdsa_host_key",
+        "root/.ssh/authorized_keys",
+        "usr/local/bin/walt-echo",
+        "etc/template",
+        "etc/walt/server.spec",
+        "usr/bin/walt-init",
+        "usr/bin/walt-env",
+        "usr/bin/_walt_internal_/walt-rpc",
+        "boot/pc-x86-64/kernel",
+    ];
+    let roots = platform.roots().await;
+    let up = format!("../../../../../../../../../..{}", treasure.join("file").display());
+    let out = treasure.join("file");
+    for (number, target) in [out.to_str().unwrap(), &up, "/chain/1", "/loop/a"].iter().enumerate() {
+        let tree = platform.path(&format!("tree{number}"));
+        busybox_tree(&tree);
+        std::fs::create_dir_all(tree.join("chain")).unwrap();
+        std::fs::create_dir_all(tree.join("loop")).unwrap();
+        for step in 1..60 {
+            symlink(format!("/chain/../chain/{}", step + 1), tree.join(format!("chain/{step}")))
+                .unwrap();
+        }
+        symlink(&out, tree.join("chain/60")).unwrap();
+        symlink("b", tree.join("loop/a")).unwrap();
+        symlink("/loop/a", tree.join("loop/b")).unwrap();
+        for path in touched {
+            std::fs::create_dir_all(tree.join(path).parent().unwrap()).unwrap();
+            let _ = std::fs::remove_file(tree.join(path));
+            symlink(target, tree.join(path)).unwrap();
+        }
+        std::fs::write(tree.join("etc/walt/image.spec"), "templates: [ /etc/template ]\n").unwrap();
+        let image = platform.import(&tree, &format!("mallory/links{number}:latest")).await;
+        let root = roots.ensure(&image, &layer()).await.unwrap();
+        for file in walt_images::layer_files::FILES {
+            let metadata = std::fs::symlink_metadata(root.dir.join(&file.path[1..])).unwrap();
+            assert!(metadata.is_file(), "{target}: {}", file.path);
+        }
+        for path in ["etc/hosts", "etc/resolv.conf", "etc/ssh/ssh_host_ecdsa_key"] {
+            let metadata = std::fs::symlink_metadata(root.dir.join(path)).unwrap();
+            assert!(metadata.is_file(), "{target}: {path}");
+        }
+        assert!(
+            root.report.warnings.iter().any(|w| w.contains("/etc/template")),
+            "{:?}",
+            root.report
+        );
+        assert!(root.open_boot_file("pc-x86-64", "kernel").is_err(), "{target}");
+    }
+    // Directories that lead out are no way for the files nodes need: the image is refused, with a reason.
+    for (number, target) in [treasure.join("dir").to_str().unwrap(), "/loop"].iter().enumerate() {
+        let tree = platform.path(&format!("dirs{number}"));
+        busybox_tree(&tree);
+        std::fs::remove_file(tree.join("bin")).unwrap();
+        symlink(target, tree.join("bin")).unwrap();
+        symlink("loop", tree.join("loop")).unwrap();
+        let image = platform.import(&tree, &format!("mallory/dirs{number}:latest")).await;
+        let error = roots.ensure(&image, &layer()).await.unwrap_err().to_string();
+        assert!(error.contains("/bin/walt-"), "{error}");
+    }
+    assert_eq!(std::fs::read(&out).unwrap(), b"gold");
+    assert_eq!(std::fs::read_dir(&treasure).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(treasure.join("dir")).unwrap().count(), 0);
+    assert_eq!(roots.release_all().await.len(), 0);
+    assert_eq!(platform.root_mounts(), 0);
+}
+
+/// A feature command that never ends, prints without end, and tries to get out.
+#[tokio::test(flavor = "multi_thread")]
+async fn feature_commands_are_contained() {
+    let Some(platform) = Platform::new() else { return };
+    let tree = platform.path("tree");
+    busybox_tree(&tree);
+    let marker = platform.path("escaped");
+    let script = format!(
+        "#!/bin/sh\nexport PATH=/bin\necho x >{0}; echo x >/proc/1/root{0}; echo x >/../..{0}\n\
+         busybox mknod /etc/disk b 8 0 && echo made a device\nbusybox mount -t proc p /tmp && echo mounted\n\
+         busybox chroot /proc/1/root /bin/busybox true && echo chrooted\nbusybox yes | busybox head -c 10000000\nexit 3\n",
+        marker.display()
+    );
+    std::fs::write(tree.join("usr/bin/feature"), script).unwrap();
+    std::fs::set_permissions(
+        tree.join("usr/bin/feature"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    std::fs::write(tree.join("etc/walt/image.spec"), "features: { ptp: /usr/bin/feature }\n")
+        .unwrap();
+    let image = platform.import(&tree, "mallory/feature:latest").await;
+    let roots = platform.roots().await;
+    let root = roots.ensure(&image, &layer()).await.unwrap();
+    let told: Vec<_> = root.report.warnings.iter().filter(|w| w.contains("feature ptp")).collect();
+    assert_eq!(told.len(), 1, "{:?}", root.report);
+    assert!(told[0].contains("exit status: 3") && told[0].len() < 4000, "{}", told[0]);
+    for done in ["made a device", "mounted", "chrooted"] {
+        assert!(!told[0].contains(done), "{}", told[0]);
+    }
+    assert!(!marker.exists());
+    // The steps after it were carried out.
+    assert!(root.dir.join("etc/walt/server.spec").is_file());
+    assert_eq!(roots.release_all().await.len(), 0);
+}
+
 /// Not a test: the server that `a_killed_server_leaves_nothing_half_done` kills.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "run by another test"]
