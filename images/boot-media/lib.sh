@@ -41,14 +41,11 @@ fat_image() {
 
 # fat_copy_tree IMAGE DIR: the content of a folder, in a fixed order.
 fat_copy_tree() {
-  local image=$1 dir=$2 path
-  (cd "$dir" && find . -mindepth 1 | sort) | while IFS= read -r path; do
-    path=${path#./}
-    if [ -d "$dir/$path" ]; then
-      mmd -i "$image" "::$path"
-    else
-      mcopy -m -i "$image" "$dir/$path" "::$path"
-    fi
+  local image=$1 dir=$2 folder names
+  (cd "$dir" && find . -type d | sort) | while IFS= read -r folder; do
+    [ "$folder" = . ] || mmd -i "$image" "::${folder#./}"
+    mapfile -t names < <(find "$dir/$folder" -maxdepth 1 -type f | sort)
+    [ "${#names[@]}" = 0 ] || mcopy -m -i "$image" "${names[@]}" "::${folder#.}/"
   done
 }
 

@@ -72,6 +72,8 @@ size=48
 fat_image "$work/fat" "$size" 57414c54 WALT-PC 2048
 fat_copy_tree "$work/fat" "$work/tree"
 "$syslinux" --install "$work/fat"
+# The copy of the boot sector follows the change of the first.
+dd if="$work/fat" of="$work/fat" bs=512 count=1 seek=6 conv=notrunc status=none
 
 image=$work/image
 truncate -s "$((size + 2))M" "$image"
