@@ -55,6 +55,12 @@ pub fn markdown() -> String {
             text.push_str(&format!("| `{}`{suite} | {} |\n", package.name, package.why));
         }
     }
+    text.push_str(
+        "\n## Unpacked, never installed\n\n\
+         Boot media and firmware of boards are made of these, which `images/boot-media/fetch.sh` fetches with package lists\n\
+         of its own: `raspi-firmware` (Debian 13, non-free-firmware), `ipxe` (Debian 13), `syslinux`, `syslinux-common`,\n\
+         `u-boot-rpi` (armel, armhf and arm64), and the device trees of `linux-image-armmp` (armhf).\n",
+    );
     text
 }
 
