@@ -3,6 +3,8 @@
 set -eu
 root=$1
 hook() {
+  # It may be a link to a program of the image, or of this machine.
+  rm -f "$root/$1"
   cat >"$root/$1"
   chmod 755 "$root/$1"
 }

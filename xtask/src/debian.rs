@@ -62,6 +62,8 @@ pub const PACKAGES: &[Package] = &[
     stable("gdisk", Need::Image, "boot media: partition tables"),
     stable("e2fsprogs", Need::Image, "disks of virtual nodes"),
     stable("u-boot-tools", Need::Image, "U-Boot scripts and environments"),
+    stable("gcc-arm-linux-gnueabihf", Need::Image, "node agent for 32-bit ARM: linker"),
+    stable("libc6-dev-armhf-cross", Need::Image, "node agent for 32-bit ARM: static C library"),
     backports("qemu-system-arm", Need::Test, "arm64 nodes"),
     stable("qemu-efi-aarch64", Need::Test, "UEFI firmware of arm64 nodes"),
     stable("u-boot-qemu", Need::Test, "U-Boot of arm64 nodes"),

@@ -1,5 +1,6 @@
-//! What a person or CI runs in this repository: `cargo xtask demo|test|bench|fuzz|packages|image|media`.
+//! What a person or CI runs in this repository: `cargo xtask demo|test|bench|fuzz|packages|image|agent|media`.
 
+mod agent;
 mod bench;
 mod binaries;
 mod checks;
@@ -40,6 +41,8 @@ enum Verb {
     Packages(packages::Options),
     /// Build the default node image without starting anything.
     Image(node_image::Options),
+    /// Build the node agent, one static program per architecture.
+    Agent(agent::Options),
     /// Make boot media: USB stick for PCs, SD card and network firmware for Raspberry Pi boards.
     Media(media::Options),
 }
@@ -52,6 +55,7 @@ fn main() -> std::process::ExitCode {
         Verb::Fuzz(options) => fuzz::run(options),
         Verb::Packages(options) => packages::run(options),
         Verb::Image(options) => node_image::run(options),
+        Verb::Agent(options) => agent::run(options),
         Verb::Media(options) => media::run(options),
     };
     match done {
