@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write;
 
 use crate::failure::Outcome;
-use crate::{autolog, blink, boot_script, kexec, log};
+use crate::{autolog, blink, boot_script, install, kexec, log};
 
 /// A command of the program.
 pub struct Command {
@@ -28,10 +28,86 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "walt-log-echo",
         usage: "walt-log-echo [--timestamp|--ts <timestamp>] <log-stream> <log-line>",
-        about: "Sends one log line.",
+        about: "Sends one line to a log stream of this node.",
         deprecated: None,
         linked: true,
         run: log::echo,
+    },
+    Command {
+        name: "walt-log-cat",
+        usage: "walt-log-cat [--ts-provided|--ts-local|--ts-server] <log-stream>",
+        about: "Sends the lines of its input to a log stream of this node.\n\
+            --ts-server: dated by the server (default); --ts-local: dated by this node;\n\
+            --ts-provided (also --timestamp, --ts): the first word of a line is its date, in seconds.",
+        deprecated: None,
+        linked: true,
+        run: log::cat,
+    },
+    Command {
+        name: "walt-log-tee",
+        usage: "walt-log-tee [--ts-provided|--ts-local|--ts-server] <log-stream>",
+        about: "Sends the lines of its input to a log stream of this node, and copies them on its output.\n\
+            --ts-server: dated by the server (default); --ts-local: dated by this node;\n\
+            --ts-provided (also --timestamp, --ts): the first word of a line is its date, in seconds.",
+        deprecated: None,
+        linked: true,
+        run: log::tee,
+    },
+    Command {
+        name: "walt-log-monitor",
+        usage: "walt-log-monitor <command> [arguments]",
+        about: "Runs a command in a terminal of the logs daemon, and logs what it prints.",
+        deprecated: None,
+        linked: true,
+        run: log::monitor,
+    },
+    Command {
+        name: "walt-logs-daemon",
+        usage: "walt-logs-daemon [--spool-size <MiB>] [--spool <folder>] [--socket <path>] [--fifo <path>] [--server <ip>[:<port>]]",
+        about: "Keeps the log lines of the programs of this node and sends them to the server.",
+        deprecated: None,
+        linked: true,
+        run: log::daemon,
+    },
+    Command {
+        name: "walt-echo",
+        usage: "walt-echo [--timestamp|--ts <timestamp>] <log-stream> <log-line>",
+        about: "Old name of walt-log-echo.",
+        deprecated: Some("walt-log-echo"),
+        linked: true,
+        run: log::echo,
+    },
+    Command {
+        name: "walt-cat",
+        usage: "walt-cat [--ts-provided|--ts-local|--ts-server] <log-stream>",
+        about: "Old name of walt-log-cat.",
+        deprecated: Some("walt-log-cat"),
+        linked: true,
+        run: log::cat,
+    },
+    Command {
+        name: "walt-tee",
+        usage: "walt-tee [--ts-provided|--ts-local|--ts-server] <log-stream>",
+        about: "Old name of walt-log-tee.",
+        deprecated: Some("walt-log-tee"),
+        linked: true,
+        run: log::tee,
+    },
+    Command {
+        name: "walt-monitor",
+        usage: "walt-monitor <command> [arguments]",
+        about: "Old name of walt-log-monitor.",
+        deprecated: Some("walt-log-monitor"),
+        linked: true,
+        run: log::monitor,
+    },
+    Command {
+        name: "install",
+        usage: "walt-node install [--root <folder>] [--init-system systemd|busybox]",
+        about: "Makes the links of all commands and the service of the logs daemon, in an image or here.",
+        deprecated: None,
+        linked: false,
+        run: install::install,
     },
     // Boot: the tools of the boot are declared here.
     Command {

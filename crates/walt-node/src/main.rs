@@ -5,6 +5,7 @@ mod blink;
 mod boot_script;
 mod command;
 mod failure;
+mod install;
 mod ipxe;
 mod kexec;
 mod log;
@@ -69,7 +70,7 @@ fn main() -> ExitCode {
 
 fn end(command: &Command, failure: &Failure) -> ExitCode {
     let text = match failure {
-        Failure::Usage(_) => format!("usage: {}\n", command.usage),
+        Failure::Usage(_) => format!("Usage: {}\n", command.usage),
         Failure::Plain(text) => format!("{}: {text}\n", command.name),
     };
     eprint!("{text}");

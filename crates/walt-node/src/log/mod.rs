@@ -1,10 +1,24 @@
-//! Log lines: the tools that send them.
+//! Log lines: the tools that send them, and the daemon that keeps them until they are safe.
 
-use std::ffi::OsString;
+mod clock;
+mod daemon;
+mod fifo;
+mod link;
+mod local;
+mod monitor;
+mod sender;
+mod server;
+mod spool;
+mod tools;
 
-use crate::failure::{Failure, Outcome};
+pub use daemon::run as daemon;
+pub use monitor::client as monitor;
+pub use tools::{cat, echo, tee};
 
-/// `walt-log-echo`.
-pub fn echo(_arguments: Vec<OsString>) -> Outcome {
-    Err(Failure::Usage(0))
+/// A name of a stream, trimmed; `None` for what cannot be one.
+fn stream_name(text: &str) -> Option<String> {
+    let name = text.trim();
+    let good = (1..=walt_proto::spooled::STREAM_NAME_MAX).contains(&name.len())
+        && !name.contains(char::is_control);
+    good.then(|| name.to_owned())
 }
