@@ -7,6 +7,7 @@ scratch=$(mktemp -d)
 nodes=()
 machines=()
 guests=()
+ends=()
 export here
 
 say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*"; }
@@ -39,6 +40,9 @@ on_exit() {
       tail -n 40 "$(platform-guest-file "$guest" console)" >&2
     fi
     platform-unguest "$guest" >/dev/null 2>&1
+  done
+  for end in "${ends[@]}"; do
+    "$end"
   done
   rm -rf "$scratch"
   exit "$status"
@@ -97,6 +101,9 @@ new_guest() {
 guest_says() {
   eventually "$1" grep -aEq -- "$3" "$(platform-guest-file "$2" console)"
 }
+
+# at_end FUNCTION: it is called when the check ends, however that is.
+at_end() { ends+=("$1"); }
 
 # forget_node NAME: it was removed by the check itself.
 forget_node() {

@@ -84,6 +84,7 @@ pub const PACKAGES: &[Package] = &[
     stable("ndisc6", Need::Test, "foreign client of router advertisements"),
     stable("git", Need::Test, "lists the files that are linted"),
     stable("procps", Need::Test, "looks for processes that are left"),
+    stable("nftables", Need::Test, "switches HTTP off under loaders that fall back to TFTP"),
     stable("jq", Need::Test, "reads `--json` answers"),
     stable("socat", Need::Test, "sends malformed packets"),
     stable("shellcheck", Need::Test, "lints the shell scripts"),
