@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,36 +15,6 @@ use nfs3_types::mount::{mountres3, mountstat3};
 use nfs3_types::nfs3::*;
 use nfs3_types::xdr_codec::Opaque;
 use walt_nfs::NfsEvent;
-
-/// A tree with everything that images have.
-fn make_tree(root: &Path) {
-    for dir in ["etc", "usr/bin", "usr/lib/deep/deeper", "tmp", "empty"] {
-        fs::create_dir_all(root.join(dir)).unwrap();
-    }
-    fs::write(root.join("etc/os-release"), "ID=test\n").unwrap();
-    fs::write(root.join("usr/bin/su"), vec![7; 100_000]).unwrap();
-    fs::write(root.join("usr/bin/secret"), b"secret").unwrap();
-    let mode = |path: &str, mode| {
-        fs::set_permissions(root.join(path), fs::Permissions::from_mode(mode)).unwrap();
-    };
-    mode("usr/bin/su", 0o4755);
-    mode("usr/bin/secret", 0o600);
-    mode("tmp", 0o1777);
-    symlink("usr/bin", root.join("bin")).unwrap();
-    symlink("/etc", root.join("usr/absolute")).unwrap();
-    fs::hard_link(root.join("etc/os-release"), root.join("usr/lib/os-release")).unwrap();
-    for n in 0..300 {
-        fs::write(root.join(format!("usr/lib/deep/file {n} é")), vec![1; n]).unwrap();
-    }
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        root.join("fifo"),
-        rustix::fs::FileType::Fifo,
-        0o640.into(),
-        0,
-    )
-    .unwrap();
-}
 
 struct Place {
     dir: tempfile::TempDir,

@@ -1,6 +1,8 @@
 //! A server on loopback, and a small NFS client made of the wire types of `nfs3_types`.
 #![allow(clippy::unwrap_used, dead_code, missing_docs)]
 
+pub mod nfs4;
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -17,7 +19,7 @@ use nfs3_types::xdr_codec::{Opaque, Pack, Unpack};
 use tokio_util::sync::CancellationToken;
 use walt_nfs::{
     Exports, HandleKey, ImageRoot, MountDenied, MountTarget, NfsConfig, NfsObservation, NfsServer,
-    PersistId, RootId,
+    PersistId, Place, RootId,
 };
 
 pub const NFS: u32 = 100_003;
@@ -69,6 +71,30 @@ impl Exports for Shelf {
             }
         }
         Err(MountDenied::NotFound)
+    }
+
+    fn place(&self, _client: IpAddr, path: &str) -> Result<Place, MountDenied> {
+        if path == "/forbidden" {
+            return Err(MountDenied::NotPermitted("a test".to_owned()));
+        }
+        let images = self.images.lock().unwrap();
+        match images.get(path) {
+            Some(root) => Ok(Place::Image { root: root.clone(), within: String::new() }),
+            None if images.keys().any(|known| known.starts_with(&format!("{path}/"))) => {
+                Ok(Place::Folder)
+            }
+            None => Err(MountDenied::NotFound),
+        }
+    }
+
+    fn names(&self, _client: IpAddr, path: &str) -> Vec<String> {
+        let images = self.images.lock().unwrap();
+        let below = images.keys().filter_map(|known| known.strip_prefix(path)?.strip_prefix('/'));
+        let mut names: Vec<String> =
+            below.filter_map(|rest| rest.split('/').next()).map(str::to_owned).collect();
+        names.sort();
+        names.dedup();
+        names
     }
 
     fn image_root(&self, id: &RootId) -> Option<Arc<ImageRoot>> {
@@ -335,6 +361,38 @@ pub fn decode<R: Unpack>(mut bytes: &[u8]) -> R {
 
 pub fn entry<'a>(dir: &nfs_fh3, name: &'a str) -> diropargs3<'a> {
     diropargs3 { dir: dir.clone(), name: name.as_bytes().into() }
+}
+
+/// A tree with everything that images have.
+pub fn make_tree(root: &Path) {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    for dir in ["etc", "usr/bin", "usr/lib/deep/deeper", "tmp", "empty"] {
+        fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    fs::write(root.join("etc/os-release"), "ID=test\n").unwrap();
+    fs::write(root.join("usr/bin/su"), vec![7; 100_000]).unwrap();
+    fs::write(root.join("usr/bin/secret"), b"secret").unwrap();
+    let mode = |path: &str, mode| {
+        fs::set_permissions(root.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode("usr/bin/su", 0o4755);
+    mode("usr/bin/secret", 0o600);
+    mode("tmp", 0o1777);
+    symlink("usr/bin", root.join("bin")).unwrap();
+    symlink("/etc", root.join("usr/absolute")).unwrap();
+    fs::hard_link(root.join("etc/os-release"), root.join("usr/lib/os-release")).unwrap();
+    for n in 0..300 {
+        fs::write(root.join(format!("usr/lib/deep/file {n} é")), vec![1; n]).unwrap();
+    }
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        root.join("fifo"),
+        rustix::fs::FileType::Fifo,
+        0o640.into(),
+        0,
+    )
+    .unwrap();
 }
 
 /// Runs a tool of libnfs; its standard output.
