@@ -55,15 +55,16 @@ fn write_items(items: &[PyValue], out: &mut String) {
     }
 }
 
-/// Shortest digits that read back the same, with an exponent when it is under -4 or from 16 up.
+/// Shortest digits that read back the same, with an exponent when it is under -4 or from 16 up. Python has no
+/// literal for infinity, and writes a word nobody can read; a number that is too large is one.
 fn write_float(x: f64, out: &mut String) {
     if !x.is_finite() {
         out.push_str(if x.is_nan() {
             "nan"
         } else if x > 0.0 {
-            "inf"
+            "1e999"
         } else {
-            "-inf"
+            "-1e999"
         });
         return;
     }
@@ -165,6 +166,10 @@ mod tests {
             (123456789012345680.0, "1.2345678901234568e+17"),
         ] {
             assert_eq!(repr(&PyValue::Float(x)), expected);
+        }
+        for x in [f64::INFINITY, f64::NEG_INFINITY] {
+            let value = PyValue::Float(x);
+            assert_eq!(crate::python::parse(&repr(&value)), Ok(value));
         }
         for (text, expected) in [
             ("a", "'a'"),

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# The original's node package (PyPI walt-node 10.0), unmodified, in an image of ours, on a node of ours.
+# needs: debian
+# timeout: 900
+# shellcheck source=checks/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+node=original
+
+say "an image with the original's node package"
+export WALT_WHEELS=$scratch/wheels
+python3 -m venv "$scratch/pip"
+"$scratch/pip/bin/pip" download --quiet --only-binary=:all: --python-version 3.11 -d "$WALT_WHEELS" walt-node==10.0
+new_node "$node"
+first=$(walt node show --all --json | jq -er --arg n "$node" '.[] | select(.name == $n) | .image')
+platform-derive-image "docker.io/$first" "docker.io/${first%%/*}/original:latest" "$here/install.sh"
+eventually 20 bash -c "walt image show --refresh --names-only | grep -qx 'original'"
+walt node boot "$node" original
+walt node wait --timeout 600 "$node"
+on() { walt node run "$node" "$@"; }
+logged() { walt log show --history full --issuers "$node" --streams "$1" --format '{line}' | grep -Fx -- "$2"; }
+eventually 60 on systemctl is-active walt-logs
+on test -p /var/lib/walt/logs.fifo
+
+say "echo, through its daemon"
+on walt-log-echo orig-echo "hello from the original"
+on walt-log-echo --ts 1751286000.25 orig-dated "an old line"
+eventually 30 logged orig-echo "hello from the original"
+eventually 30 bash -c "walt log show --history full --issuers $node --streams orig-dated --format '{timestamp} {line}' | grep -E '^2025-06-30.* an old line'"
+
+say "cat and tee, and the old names of all"
+on 'printf "one\ntwo\n" | walt-log-cat orig-cat'
+on 'printf "1751286001.5 dated\n" | walt-log-cat --ts orig-cat'
+[ "$(on 'printf "three\n" | walt-log-tee orig-tee')" = three ]
+on 'printf "four\n" | walt-cat orig-cat' | grep -q 'WARNING: walt-cat is deprecated'
+for words in "orig-cat one" "orig-cat two" "orig-cat dated" "orig-tee three" "orig-cat four"; do
+  # shellcheck disable=SC2086  # two words
+  eventually 30 logged $words
+done
+
+say "monitor"
+"$here/monitor.exp" "$node" >/dev/null
+for line in START "watched words" END; do
+  eventually 30 logged 'echo\.[0-9]+\.monitor' "$line"
+done
+
+say "serial autolog"
+walt node cp "$here/autolog.py" "$node:/root/"
+on python3 /root/autolog.py
+eventually 30 logged vizwalt "af4e:TxStart:aabb"
+[ -z "$(walt log show --history full --issuers "$node" --streams vizwalt --format '{line}' | grep noise)" ]
+
+say "clock"
+asked=$(date +%s)
+clock=$(on /bin/_walt_internal_/walt-rpc sync_clock)
+((clock >= asked && clock <= asked + 60)) || fail "sync_clock answered $clock at $asked"
+
+say "kexec by the original's tool: the kernel starts again without the firmware"
+before=$(on cat /proc/sys/kernel/random/boot_id)
+walt log show --realtime --issuers server --streams platform.nodes --format '{line}' >"$scratch/events" &
+tail=$!
+on 'setsid sh -c "sleep 1; walt-ipxe-kexec-reboot >/dev/console 2>&1" >/dev/null 2>&1 </dev/null &'
+eventually 60 grep -q "node $node is down" "$scratch/events"
+walt node wait --timeout 600 "$node"
+kill -INT "$tail"
+wait "$tail" || true
+[ "$(on cat /proc/sys/kernel/random/boot_id)" != "$before" ]
+walt node show --boot "$node" >"$scratch/boot"
+if grep -Eqi 'firmware|pxe' "$scratch/boot"; then
+  cat "$scratch/boot"
+  fail "the node went through its firmware"
+fi
+
+say "none of its tools failed"
+if on journalctl -u walt-logs --no-pager | grep -i traceback; then fail "a traceback"; fi
