@@ -66,12 +66,12 @@ nodes+=(node-b00701 node-b00702)
 # fetched_kernel NODE: its boot report has come to the kernel.
 fetched_kernel() {
   walt node show --boot "$1" --json >"$scratch/boot.json" &&
-    jq -e '.stages | any(.name == "kernel")' "$scratch/boot.json"
+    jq -e '.stages | any(.stage == "kernel")' "$scratch/boot.json"
 }
 pc stick-bios 02:00:00:b0:07:01
 eventually 240 fetched_kernel node-b00701
 walt node wait --timeout 240 node-b00701
-expect_output '^node-b00701 +physical +pc-x86-64 .* yes$' walt node show --all
+expect_output '^node-b00701 +physical +pc-x86-64 .* yes *$' walt node show --all
 walt node run node-b00701 test ! -d /sys/firmware/efi
 platform-unguest stick-bios
 
@@ -85,11 +85,14 @@ pc stick-uefi 02:00:00:b0:07:02 -fw_cfg name=opt/org.tianocore/IPv4PXESupport,st
   -drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
   -drive "if=pflash,format=raw,file=$scratch/vars"
 eventually 300 fetched_kernel node-b00702
+jq -e '.stages | all(.stage != "loader") and (.[0].detail | test("WalT loader"))' "$scratch/boot.json" >/dev/null ||
+  fail "the stick's program did not start it: $(cat "$scratch/boot.json")"
 platform-unguest stick-uefi
 
 say "a board whose U-Boot has no script of WalT gets it from tftp-static, by itself"
+nodes+=(node-b00703)
 new_guest board --arch aarch64 --mac 02:00:00:b0:07:03 --ram 512 -bios "$u_boot/qemu_arm64/u-boot.bin"
 guest_says 90 board "Filename 'boot.scr.uimg'"
 guest_says 30 board 'WalT: DHCP as walt.node.qemu-arm-64, then start.uboot'
 guest_says 30 board "Filename '/?start.uboot'"
-expect_output 'b00703' walt device show
+eventually 20 bash -c "walt log show --history -10m: --issuers server --streams platform.devices | grep -q 'b00703.*qemu-arm-64'"

@@ -26,13 +26,13 @@ root=$default_root efi='' efi32='' lkrn='' gptmbr='' syslinux='' out=''
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage && exit ;;
-    --out) out=$(value "$@") && shift ;;
-    --root) root=$(value "$@") && shift ;;
-    --ipxe-efi) efi=$(value "$@") && shift ;;
-    --ipxe-efi32) efi32=$(value "$@") && shift ;;
-    --ipxe-lkrn) lkrn=$(value "$@") && shift ;;
-    --gptmbr) gptmbr=$(value "$@") && shift ;;
-    --syslinux) syslinux=$(value "$@") && shift ;;
+    --out) out=$(value "$@"); shift ;;
+    --root) root=$(value "$@"); shift ;;
+    --ipxe-efi) efi=$(value "$@"); shift ;;
+    --ipxe-efi32) efi32=$(value "$@"); shift ;;
+    --ipxe-lkrn) lkrn=$(value "$@"); shift ;;
+    --gptmbr) gptmbr=$(value "$@"); shift ;;
+    --syslinux) syslinux=$(value "$@"); shift ;;
     *) die "unknown argument $1 (see --help)" ;;
   esac
   shift

@@ -32,14 +32,14 @@ root=$default_root firmware='' trees='' u_boot='' pi5='' licences='' bits=32 mod
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage && exit ;;
-    --root) root=$(value "$@") && shift ;;
-    --firmware) firmware=$(value "$@") && shift ;;
-    --device-trees) trees=$(value "$@") && shift ;;
-    --u-boot) u_boot=$(value "$@") && shift ;;
-    --u-boot-pi5) pi5=$(value "$@") && shift ;;
-    --licences) licences=$(value "$@") && shift ;;
-    --bits) bits=$(value "$@") && shift ;;
-    --model) model=$(value "$@") && shift ;;
+    --root) root=$(value "$@"); shift ;;
+    --firmware) firmware=$(value "$@"); shift ;;
+    --device-trees) trees=$(value "$@"); shift ;;
+    --u-boot) u_boot=$(value "$@"); shift ;;
+    --u-boot-pi5) pi5=$(value "$@"); shift ;;
+    --licences) licences=$(value "$@"); shift ;;
+    --bits) bits=$(value "$@"); shift ;;
+    --model) model=$(value "$@"); shift ;;
     -*) die "unknown option $1 (see --help)" ;;
     *) [ -z "$dir" ] || die "one folder, not both $dir and $1" && dir=$1 ;;
   esac

@@ -19,8 +19,12 @@ out='' options=()
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage && exit ;;
-    --out) out=$(value "$@") && shift ;;
-    --*) options+=("$1" "$(value "$@")") && shift ;;
+    --out) out=$(value "$@"); shift ;;
+    --*)
+      value "$@" >/dev/null
+      options+=("$1" "$2")
+      shift
+      ;;
     *) die "unknown argument $1 (see --help)" ;;
   esac
   shift
