@@ -6,8 +6,8 @@ mod common;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use common::{all, record, store};
-use walt_logs::{Filter, Options, TimeRange};
+use common::{all, mac, record, store};
+use walt_logs::{Filter, Options, SpooledBatch, TimeRange};
 
 const CHILD: &str = "WALT_LOGS_TEST_CHILD";
 
@@ -63,4 +63,54 @@ async fn nothing_acknowledged_is_lost() {
         before = by_seq.len();
         store.close().await.unwrap();
     }
+}
+
+const SPOOLER: &str = "WALT_LOGS_TEST_SPOOLER";
+
+/// Not a test by itself: a server that gets killed while a node sends its spool, a good part of it again.
+#[tokio::test]
+async fn child_spooler() {
+    let Some(dir) = std::env::var_os(SPOOLER) else { return };
+    let store = store(dir.as_ref(), Options::default()).await;
+    let mut next = store.spooled(mac(1), "spool".into()).await.unwrap().saturating_sub(150) + 1;
+    loop {
+        let lines =
+            (next..next + 100).map(|n| (n, record(1, "app", n as i64, &n.to_string()))).collect();
+        let batch = SpooledBatch { issuer: mac(1), session: "spool".into(), lines };
+        store.sink().push_spooled(batch).await.unwrap().await.unwrap();
+        next += 60;
+        println!("safe {}", next + 39);
+        std::io::stdout().flush().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_spool_sent_to_a_killed_server_is_stored_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut safe = 0u64;
+    for round in 1..=3 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_spooler", "--nocapture"])
+            .env(SPOOLER, dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            if let Some((_, last)) = line.unwrap().split_once("safe ") {
+                safe = safe.max(last.parse().unwrap());
+            }
+            if safe >= round * 2_000 {
+                child.kill().unwrap();
+                break;
+            }
+        }
+        child.wait().unwrap();
+    }
+    let store = store(dir.path(), Options::default()).await;
+    let last = store.spooled(mac(1), "spool".into()).await.unwrap();
+    assert!(last >= safe, "{last} < {safe}");
+    let mut lines = all(store.history(Filter::default(), TimeRange::FULL).await.unwrap()).await;
+    lines.sort_unstable_by_key(|line| line.seq);
+    let found: Vec<&str> = lines.iter().map(|line| &*line.line).collect();
+    assert_eq!(found, (1..=last).map(|n| n.to_string()).collect::<Vec<_>>());
 }

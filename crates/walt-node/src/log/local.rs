@@ -67,9 +67,8 @@ pub fn serve(listener: &UnixListener, spool: &Arc<SharedSpool>, programs: &Arc<P
         let Some(number) = programs.add(&stream) else { continue };
         let (spool, served) = (Arc::clone(spool), Arc::clone(programs));
         let thread = std::thread::Builder::new().stack_size(128 * 1024).spawn(move || {
-            if let Err(error) = program(stream, &spool)
-                && error.kind() == io::ErrorKind::Other
-            {
+            let refused = program(stream, &spool).err();
+            if let Some(error) = refused.filter(|error| error.kind() == io::ErrorKind::Other) {
                 eprintln!("a program on the socket: {error}");
             }
             served.remove(number);
@@ -127,9 +126,8 @@ fn program(mut stream: UnixStream, spool: &SharedSpool) -> io::Result<()> {
         }
     }
     // A program that was killed. When it is the daemon that stops, the program sends the rest to the next one.
-    if !spool.is_stopping()
-        && let Some(LogEvent::Line { timestamp, text }) = parser.disconnected(SystemTime::now())
-    {
+    let rest = parser.disconnected(SystemTime::now()).filter(|_| !spool.is_stopping());
+    if let Some(LogEvent::Line { timestamp, text }) = rest {
         keep(spool, opened.as_ref(), timestamp, &text)?;
     }
     Ok(())

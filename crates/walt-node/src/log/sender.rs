@@ -87,9 +87,8 @@ impl Daemon {
             let word: Vec<u8> = self.said.drain(..=end).collect();
             let kept = std::str::from_utf8(word.trim_ascii()).ok().and_then(|n| n.parse().ok());
             let kept: u64 = kept.ok_or_else(|| io::Error::other("not a number of lines"))?;
-            while self.kept < kept
-                && let Some(line) = self.pending.pop_front()
-            {
+            while self.kept < kept {
+                let Some(line) = self.pending.pop_front() else { break };
                 self.pending_bytes -= line.len();
                 self.kept += 1;
             }

@@ -120,9 +120,8 @@ fn dated(line: &str) -> (Option<&str>, &str) {
 
 /// A reader of the copy that leaves does not stop the log.
 fn copy(output: &mut Option<impl Write>, bytes: &[u8]) {
-    if let Some(open) = output
-        && open.write_all(bytes).and_then(|()| open.flush()).is_err()
-    {
+    let Some(open) = output else { return };
+    if open.write_all(bytes).and_then(|()| open.flush()).is_err() {
         *output = None;
     }
 }

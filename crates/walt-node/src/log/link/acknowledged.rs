@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use walt_proto::spooled::{ClockOffset, STREAM_NUMBERS, ServerMessage, VERSION_LINE};
+use walt_proto::spooled::{ClockOffset, Date, STREAM_NUMBERS, ServerMessage, VERSION_LINE};
 
-use super::{End, Trouble};
+use super::{End, Known, Trouble};
 use crate::log::clock;
 use crate::log::spool::{Cursor, Entry, SharedSpool};
 
@@ -30,7 +30,7 @@ const SERVER_LINE_MAX: u64 = 200;
 pub(super) fn run(
     mut stream: TcpStream,
     spool: &Arc<SharedSpool>,
-    knows_us: &mut bool,
+    known: &mut Known,
     trouble: &mut Trouble,
 ) -> io::Result<End> {
     stream.set_read_timeout(Some(ANSWER))?;
@@ -39,14 +39,16 @@ pub(super) fn run(
     stream.write_all(b"REQ_SPOOLED_LOGS\n")?;
     match line(&mut answers)? {
         None => return Ok(End::Unknown),
-        Some(version) if version == VERSION_LINE => *knows_us = true,
+        Some(version) if version == VERSION_LINE => known.knows_us = true,
         Some(other) => {
             return Err(io::Error::other(format!(
                 "a version of the server not known here: {other}"
             )));
         }
     }
+    let mut later = 0;
     if let Some(measured) = compare_clocks(&mut stream, &mut answers)? {
+        later = known.offset.replace(measured.offset).map_or(0, |before| before - measured.offset);
         writeln!(stream, "OFFSET {} {}", measured.offset, measured.uncertainty)?;
     }
     writeln!(stream, "SESSION {} {}", spool.session(), spool.acked() + 1)?;
@@ -68,7 +70,7 @@ pub(super) fn run(
             ended
         })
     };
-    let sent = send(&mut stream, spool, &over);
+    let sent = send(&mut stream, spool, &over, Dates::new(later));
     let _ = stream.shutdown(Shutdown::Both);
     let received = receiver.join().unwrap_or_else(|_| Err(io::Error::other("the receiver failed")));
     sent?;
@@ -123,7 +125,12 @@ fn acknowledgements(answers: &mut BufReader<TcpStream>, spool: &SharedSpool) -> 
 }
 
 /// Sends lines as they come, until the connection is over or the daemon stops.
-fn send(stream: &mut TcpStream, spool: &SharedSpool, over: &AtomicBool) -> io::Result<()> {
+fn send(
+    stream: &mut TcpStream,
+    spool: &SharedSpool,
+    over: &AtomicBool,
+    mut dates: Dates,
+) -> io::Result<()> {
     let mut numbers = Numbers::default();
     let mut next = spool.acked() + 1;
     let mut cursor = Cursor::new(next);
@@ -134,7 +141,10 @@ fn send(stream: &mut TcpStream, spool: &SharedSpool, over: &AtomicBool) -> io::R
         if let Some(last) = entries.last() {
             next = last.seq + 1;
             let mut text = String::new();
-            entries.iter().for_each(|entry| numbers.write(entry, &mut text));
+            for mut entry in entries {
+                entry.date = dates.of(entry.date);
+                numbers.write(&entry, &mut text);
+            }
             stream.write_all(text.as_bytes())?;
         } else if spool.is_stopping() {
             return Ok(());
@@ -150,6 +160,30 @@ fn send(stream: &mut TcpStream, spool: &SharedSpool, over: &AtomicBool) -> io::R
         }
     }
     Ok(())
+}
+
+/// Keeps the lines dated by the server in order when the clocks were found closer than by the connection before: none
+/// may get a date before that of the last line sent then.
+struct Dates {
+    later: i64,
+    floor: Option<i64>,
+}
+
+impl Dates {
+    /// By how much the server would date a same instant earlier than before; negative for later.
+    fn new(later: i64) -> Self {
+        Self { later, floor: None }
+    }
+
+    fn of(&mut self, date: Date) -> Date {
+        match date {
+            Date::Given(micros) => Date::Given(micros),
+            Date::Arrival(micros) => {
+                let floor = *self.floor.get_or_insert(micros.saturating_add(self.later));
+                Date::Arrival(micros.max(floor))
+            }
+        }
+    }
 }
 
 /// The numbers of streams on this connection.
@@ -178,7 +212,20 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use walt_proto::spooled::Date;
+
+    #[test]
+    fn another_measure_of_the_clocks_does_not_change_the_order() {
+        let mut dates = Dates::new(300);
+        let dated: Vec<Date> =
+            [Date::Arrival(1000), Date::Given(5), Date::Arrival(1200), Date::Arrival(1500)]
+                .into_iter()
+                .map(|date| dates.of(date))
+                .collect();
+        let wanted =
+            [Date::Arrival(1300), Date::Given(5), Date::Arrival(1300), Date::Arrival(1500)];
+        assert_eq!(dated, wanted);
+        assert_eq!(Dates::new(-300).of(Date::Arrival(1000)), Date::Arrival(1000));
+    }
 
     #[test]
     fn streams_are_numbered_when_first_used() {

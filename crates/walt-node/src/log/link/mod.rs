@@ -48,22 +48,31 @@ impl Trouble {
     }
 }
 
+/// What is remembered of the server from one connection to the next.
+#[derive(Default)]
+struct Known {
+    /// It has answered our request.
+    knows_us: bool,
+    /// Its clock minus ours, when it was last measured.
+    offset: Option<i64>,
+}
+
 /// Sends until the daemon stops.
 pub fn run(spool: &Arc<SharedSpool>, server: &Server) {
     let mut trouble = Trouble(false);
     let mut silent = 0;
-    let mut knows_us = false;
+    let mut known = Known::default();
     let mut plain = plain::Sender::default();
     while !spool.is_stopping() {
         let ended = connect(server)
-            .and_then(|stream| acknowledged::run(stream, spool, &mut knows_us, &mut trouble));
+            .and_then(|stream| acknowledged::run(stream, spool, &mut known, &mut trouble));
         match ended {
             Ok(End::Stopping) => return,
             Ok(End::Unknown) => {
                 silent += 1;
-                let needed = if knows_us { SILENT_CLOSES.1 } else { SILENT_CLOSES.0 };
+                let needed = if known.knows_us { SILENT_CLOSES.1 } else { SILENT_CLOSES.0 };
                 if silent >= needed {
-                    (silent, knows_us) = (0, false);
+                    (silent, known.knows_us) = (0, false);
                     plain.run(spool, server, Instant::now() + PLAIN, &mut trouble);
                     continue;
                 }

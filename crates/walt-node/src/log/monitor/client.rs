@@ -198,9 +198,9 @@ fn copy(pid: u32, signals: &SignalFd, fifos: &Fifos) -> io::Result<u8> {
                     Ok(_) | Err(rustix::io::Errno::INTR) => {}
                     Err(error) => return Err(error.into()),
                 }
-                if polled[1].revents().contains(PollFlags::IN)
-                    && let Some(signal) = signals.read_signal()?
-                {
+                let signalled = polled[1].revents().contains(PollFlags::IN);
+                let signal = if signalled { signals.read_signal()? } else { None };
+                if let Some(signal) = signal {
                     if signal.ssi_signo != Signal::SIGWINCH as u32 {
                         return Ok(128u8.saturating_add(signal.ssi_signo.min(64) as u8));
                     }

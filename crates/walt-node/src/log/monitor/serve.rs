@@ -176,7 +176,7 @@ fn feed(stdin: File, control: Option<File>, terminal: &OwnedFd) {
             (Some(_), None) => (ready[0], false),
             _ => (false, ready[0]),
         };
-        if typed && let Some(file) = &mut stdin {
+        if let (true, Some(file)) = (typed, &mut stdin) {
             match file.read(&mut buffer) {
                 Ok(n) if n > 0 => {
                     if rustix::io::write(terminal, &buffer[..n]).is_err() {
@@ -191,7 +191,7 @@ fn feed(stdin: File, control: Option<File>, terminal: &OwnedFd) {
                 }
             }
         }
-        if sized && let Some(file) = &mut control {
+        if let (true, Some(file)) = (sized, &mut control) {
             match file.read(&mut buffer) {
                 Ok(n) if n > 0 => sizes.feed(&buffer[..n]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

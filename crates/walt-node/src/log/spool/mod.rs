@@ -203,12 +203,11 @@ impl Spool {
             let _ = fs::remove_file(path_of(&self.dir, safe.first));
         }
         // The last segment is emptied by starting another: readers may be in it.
-        if let Some(tail) = self.segments.front()
-            && self.segments.len() == 1
-            && self.acked + 1 == self.next
-            && tail.bytes >= SEGMENT_BYTES
-            && let Ok(file) = appendable(&path_of(&self.dir, self.next))
-        {
+        let Some(tail) = self.segments.front() else { return };
+        if self.segments.len() > 1 || self.acked + 1 < self.next || tail.bytes < SEGMENT_BYTES {
+            return;
+        }
+        if let Ok(file) = appendable(&path_of(&self.dir, self.next)) {
             let _ = fs::remove_file(path_of(&self.dir, tail.first));
             self.tail = file;
             self.segments = VecDeque::from([Segment { first: self.next, bytes: 0 }]);
