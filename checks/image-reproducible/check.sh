@@ -8,8 +8,8 @@
 build() { "$WALT_CHECK_REPOSITORY/images/debian/build.sh" --cache "$scratch/cache" "$@"; }
 
 # Packages that are there already need not be downloaded again.
-mkdir -p "$scratch/cache/archives"
-cp /var/cache/walt-rs/debian/archives/*.deb "$scratch/cache/archives/" 2>/dev/null || true
+mkdir -p "$scratch/cache/archives/amd64-cloud"
+cp /var/cache/walt-rs/debian/archives/amd64-cloud/*.deb "$scratch/cache/archives/amd64-cloud/" 2>/dev/null || true
 
 say "first build"
 first=$(build --out "$scratch/first")

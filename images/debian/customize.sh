@@ -1,24 +1,47 @@
 #!/bin/sh
-# Makes a node image of a fresh Debian tree. Called by build.sh, with the tree as only argument.
+# Makes a node image of a fresh Debian tree: customize.sh TREE ARCHITECTURE KERNEL. Called by build.sh.
 set -eu
 
-root="$1"
+root=$1 architecture=$2 KERNEL=$3
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=recipe.conf
 . "$here/recipe.conf"
-export SOURCE_DATE_EPOCH
+# shellcheck source=arch/amd64.conf
+. "$here/arch/$architecture.conf"
+export SOURCE_DATE_EPOCH KERNEL
 
 # -- our files ------------------------------------------------------------------------------------------
+# "model:device tree" words, without the device trees.
+models=$(for model in $MODELS; do echo "${model%%:*}"; done)
 (cd "$here/files" && find . -type f) | while read -r file; do
     mode=644
     case "$file" in
-        ./usr/sbin/* | ./etc/kernel/postinst.d/* | */initrd-init | */coldplug) mode=755 ;;
+        ./boot/*)
+            model=${file#./boot/}
+            echo "$models" | grep -qxF "${model%%/*}" || continue
+            ;;
+        ./usr/sbin/* | ./etc/kernel/postinst.d/* | */initrd-init | */initrd-dhcp | */coldplug) mode=755 ;;
     esac
     install -D -m "$mode" "$here/files/$file" "$root/$file"
 done
+{
+    # shellcheck disable=SC2086  # one per line
+    printf 'load %s\n' $INITRD_MODULES
+    # shellcheck disable=SC2086
+    [ -z "$INITRD_DRIVERS" ] || printf 'have %s\n' $INITRD_DRIVERS
+} >"$root/usr/lib/walt/initrd-modules"
 # shellcheck disable=SC2086  # one per line
-printf '%s\n' $INITRD_MODULES >"$root/usr/lib/walt/initrd-modules"
+printf '%s\n' $MODELS | tr : ' ' >"$root/usr/lib/walt/boot-models"
 chroot "$root" /usr/sbin/walt-update-boot
+if [ "$architecture" = arm64 ]; then
+    # Machines with UEFI boot as PCs do, but for the name of their serial port; boards by U-Boot.
+    sed s/ttyS0/ttyAMA0/ "$here/files/boot/pc-x86-64/start-generic.ipxe" >"$root/boot/pc-arm-64/start-generic.ipxe"
+    for model in $models; do
+        [ "$model" != pc-arm-64 ] || continue
+        # The header has the time of SOURCE_DATE_EPOCH.
+        mkimage -A arm64 -T script -C none -n "WalT $model" -d "$here/uboot-script" "$root/boot/$model/start.uboot" >/dev/null
+    done
+fi
 rm -f "$root/vmlinuz" "$root/vmlinuz.old" "$root/initrd.img" "$root/initrd.img.old" "$root"/boot/initrd.img-*
 
 # -- what a node does not need: its root is in memory and its life is short -------------------------------

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Writes an OCI image layout of one layer, always the same bytes for the same layer and labels.
+"""Writes an OCI image layout, always the same bytes for the same layer, labels and files.
 
-Usage: oci.py LAYER.tar LAYOUT_DIR CREATED LABEL=VALUE...     (CREATED: seconds since 1970)
+Usage: oci.py LAYER.tar LAYOUT_DIR CREATED ARCHITECTURE LABEL=VALUE... [-- SRC:/DST...]
+
+CREATED: seconds since 1970. The files after "--" make a second layer; those their owner may run, everybody may.
 Prints the image id (the digest of its configuration, without "sha256:").
 """
 
@@ -9,23 +11,75 @@ import datetime
 import hashlib
 import json
 import os
+import posixpath
 import shutil
 import sys
+import tarfile
 
 
 def digest_of(path):
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else slow(file)
-
-
-def slow(file):
-    sha = hashlib.sha256()
-    while block := file.read(1 << 20):
-        sha.update(block)
+        sha = hashlib.sha256()
+        while block := file.read(1 << 20):
+            sha.update(block)
     return sha.hexdigest()
 
 
-def main(layer, layout, created, labels):
+def members_of(layer):
+    with tarfile.open(layer) as tar:
+        return {posixpath.normpath(member.name).lstrip("/"): member for member in tar}
+
+
+def resolved(path, members):
+    """The path in the image, "bin/x" being "usr/bin/x" where bin is a link: a layer must not replace that link."""
+    done, parts = "", [part for part in path.split("/") if part not in ("", ".")]
+    for _ in range(100):
+        if not parts:
+            return done
+        part, *parts = parts
+        step = posixpath.normpath(posixpath.join(done, part)).lstrip("/")
+        found = members.get(step)
+        if found is None or not found.issym() or not parts:
+            done = step
+        elif found.linkname.startswith("/"):
+            done, parts = "", found.linkname.split("/")[1:] + parts
+        else:
+            parts = found.linkname.split("/") + parts
+    sys.exit(f"oci.py: too many links in {path}")
+
+
+def add_files(base, target, created, files):
+    """Writes the layer of the files, and of the folders they are in as the first layer has them."""
+    members = members_of(base)
+    entries = {}
+    for source, path in (file.split(":", 1) for file in files):
+        path = resolved(path, members)
+        folder = posixpath.dirname(path)
+        while folder:
+            entry = members.get(folder)
+            if entry is None:
+                entry = tarfile.TarInfo(folder)
+                entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o755, created
+            entries[folder] = (entry, None)
+            folder = posixpath.dirname(folder)
+        entry = tarfile.TarInfo(path)
+        entry.mode = 0o755 if os.access(source, os.X_OK) else 0o644
+        entry.mtime, entry.size = created, os.path.getsize(source)
+        entries[path] = (entry, source)
+    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
+        for _, (entry, source) in sorted(entries.items()):
+            if source is None:
+                tar.addfile(entry)
+            else:
+                with open(source, "rb") as file:
+                    tar.addfile(entry, file)
+
+
+def main(layer, layout, created, architecture, words):
+    created = int(created)
+    labels, files = words, []
+    if "--" in words:
+        labels, files = words[: words.index("--")], words[words.index("--") + 1 :]
     blobs = os.path.join(layout, "blobs", "sha256")
     shutil.rmtree(layout, ignore_errors=True)
     os.makedirs(blobs)
@@ -37,27 +91,36 @@ def main(layer, layout, created, labels):
             file.write(data)
         return {"digest": "sha256:" + digest, "size": len(data)}
 
-    diff_id = digest_of(layer)
-    try:
-        os.link(layer, os.path.join(blobs, diff_id))
-    except OSError:
-        shutil.copyfile(layer, os.path.join(blobs, diff_id))
-    when = datetime.datetime.fromtimestamp(int(created), datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    layers = [layer]
+    if files:
+        layers.append(os.path.join(layout, "files.tar"))
+        add_files(layer, layers[1], created, files)
+    diffs = []
+    for path in layers:
+        digest = digest_of(path)
+        diffs.append({"mediaType": "application/vnd.oci.image.layer.v1.tar",
+                      "digest": "sha256:" + digest, "size": os.path.getsize(path)})
+        try:
+            os.link(path, os.path.join(blobs, digest))
+        except OSError:
+            shutil.copyfile(path, os.path.join(blobs, digest))
+    if files:
+        os.remove(layers[1])
+    when = datetime.datetime.fromtimestamp(created, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     config = add({
         "created": when,
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
         "config": {"Labels": dict(label.split("=", 1) for label in labels), "Cmd": ["/bin/bash"],
                    "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + diff_id]},
-        "history": [{"created": when, "created_by": "images/debian/build.sh"}],
+        "rootfs": {"type": "layers", "diff_ids": [diff["digest"] for diff in diffs]},
+        "history": [{"created": when, "created_by": "images/debian/build.sh"} for _ in diffs],
     })
     manifest = add({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **config},
-        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar",
-                    "digest": "sha256:" + diff_id, "size": os.path.getsize(layer)}],
+        "layers": diffs,
     })
     index = {"schemaVersion": 2, "manifests": [
         {"mediaType": "application/vnd.oci.image.manifest.v1+json", **manifest}]}
@@ -69,6 +132,6 @@ def main(layer, layout, created, labels):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
+    if len(sys.argv) < 5:
         sys.exit(__doc__)
-    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])
+    main(*sys.argv[1:5], sys.argv[5:])
