@@ -70,7 +70,7 @@ fetched_kernel() {
 }
 pc stick-bios 02:00:00:b0:07:01
 eventually 240 fetched_kernel node-b00701
-walt node wait --timeout 240 node-b00701
+walt node wait --timeout 420 node-b00701
 expect_output '^node-b00701 +physical +pc-x86-64 .* yes *$' walt node show --all
 walt node run node-b00701 test ! -d /sys/firmware/efi
 platform-unguest stick-bios
@@ -93,6 +93,6 @@ say "a board whose U-Boot has no script of WalT gets it from tftp-static, by its
 nodes+=(node-b00703)
 new_guest board --arch aarch64 --mac 02:00:00:b0:07:03 --ram 512 -bios "$u_boot/qemu_arm64/u-boot.bin"
 guest_says 90 board "Filename 'boot.scr.uimg'"
-guest_says 30 board 'WalT: DHCP as walt.node.qemu-arm-64, then start.uboot'
-guest_says 30 board "Filename '/?start.uboot'"
+guest_says 60 board 'WalT: DHCP as walt.node.qemu-arm-64, then start.uboot'
+guest_says 60 board "Filename '/?start.uboot'"
 eventually 20 bash -c "walt log show --history -10m: --issuers server --streams platform.devices | grep -q 'b00703.*qemu-arm-64'"
