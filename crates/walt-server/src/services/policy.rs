@@ -63,6 +63,7 @@ impl BootPolicy for Services {
         let said = Identity::of(&request.vendor_class, &request.user_class, mac).model;
         let known = self.0.registry.by_mac(mac);
         let node = known.as_ref().and_then(|device| device.node.as_ref());
+        let was_node = node.is_some();
         let other_model = node.is_some_and(|node| said.is_some_and(|said| said != node.model));
         let settled =
             known.is_some_and(|device| device.kind != DeviceType::Unknown && device.ip == Some(ip));
@@ -81,6 +82,15 @@ impl BootPolicy for Services {
             ip,
             hostname: &request.hostname,
         });
+        if was_node {
+            return;
+        }
+        if let Some(Device { node: Some(node), .. }) = self.0.registry.by_mac(mac) {
+            // The first boot of this node began with the exchange that made it one.
+            let loader = loader(&request.vendor_class, &request.user_class);
+            let image = node.image.to_string();
+            self.0.boots.discover(mac, &image, loader, crate::platform::now_ms());
+        }
     }
 
     fn firmware(&self, client: Ipv4Addr) -> &'static Firmware {
