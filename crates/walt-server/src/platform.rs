@@ -66,8 +66,8 @@ pub struct Platform {
     pub ssh: Ssh,
     /// All tasks of this process.
     pub tasks: Tasks,
-    /// Devices of which it was said lately that they cannot become nodes.
-    pub said: Mutex<HashMap<Mac, Instant>>,
+    /// What was said lately of a device, and why: that it cannot become a node, or lacks its firmware.
+    pub said: Mutex<HashMap<(Mac, &'static str), Instant>>,
     /// One line per part that is not as it should be.
     pub problems: Mutex<Vec<String>>,
 }

@@ -170,17 +170,17 @@ fn another_model(
     let (name, registered) = (device.name.clone(), node.model.clone());
     let fits = models_of(&node.image)
         .is_some_and(|models| models.iter().any(|known| model == known.as_str()));
-    let image = if fits {
+    let is_free = node.image == ImageFullName::default_of(&registered);
+    let default = ImageFullName::default_of(&model);
+    let image = if is_free && models_of(&default).is_some() {
+        default
+    } else if fits {
         node.image.clone()
-    } else if node.image != ImageFullName::default_of(&registered) {
+    } else if is_free {
+        return stays(Obstacle::NoImage { name, model, registered, image: default });
+    } else {
         let image = node.image.clone();
         return stays(Obstacle::ImageOfUser { name, model, registered, image });
-    } else {
-        let image = ImageFullName::default_of(&model);
-        if models_of(&image).is_none() {
-            return stays(Obstacle::NoImage { name, model, registered, image });
-        }
-        image
     };
     let lines =
         vec![format!("node {name} is a {model} now (it was a {registered}): it boots {image}")];

@@ -33,7 +33,7 @@ impl Services {
         let dir = &self.0.place.pxe_dir;
         let found = opened(open_in(dir, path.strip_prefix("pxe/").unwrap_or(path)));
         // Asked for because we said so: nobody else would say what is missing.
-        if matches!(found, Found::Missing) && self.worth_saying(self.0.place.server_mac) {
+        if matches!(found, Found::Missing) && self.worth_saying(self.0.place.server_mac, "loader") {
             let what = format!(
                 "a machine asks for boot loader {path}, which is not in {} (images/pxe/collect.sh)",
                 dir.display()
@@ -77,7 +77,7 @@ impl Services {
             && let Some(mac) = self.0.registry.holder(client)
             && mac.is_raspberry_pi()
             && self.has_no_firmware()
-            && self.worth_saying(mac)
+            && self.worth_saying(mac, "firmware")
         {
             let what = format!(
                 "a Raspberry Pi ({mac}, {client}) asks for its firmware, and {} is empty: \

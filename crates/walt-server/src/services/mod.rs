@@ -24,12 +24,12 @@ const SAY_AGAIN: Duration = Duration::from_secs(300);
 pub struct Services(pub Arc<Platform>);
 
 impl Services {
-    /// True once per device in [`SAY_AGAIN`]: a loader without image asks again every few seconds.
-    fn worth_saying(&self, mac: Mac) -> bool {
+    /// True once per device and subject in [`SAY_AGAIN`]: a loader without image asks again every few seconds.
+    fn worth_saying(&self, mac: Mac, about: &'static str) -> bool {
         let now = Instant::now();
         let mut said = self.0.said.lock();
         said.retain(|_, at| now.duration_since(*at) < SAY_AGAIN);
-        match said.entry(mac) {
+        match said.entry((mac, about)) {
             Entry::Occupied(_) => false,
             Entry::Vacant(place) => {
                 place.insert(now);
@@ -54,7 +54,7 @@ impl Services {
             platform.say(walt_model::platform_lines::DEVICES_STREAM, line);
         }
         if let Some(obstacle) = found.obstacle
-            && self.worth_saying(found.device.mac)
+            && self.worth_saying(found.device.mac, "model")
         {
             platform.say(walt_model::platform_lines::DEVICES_STREAM, &obstacle.to_string());
         }
