@@ -22,12 +22,12 @@ platform-unplug $machine
 machines=()
 
 say "$node gets an image with every hook there is"
-image=${first%%/*}/physical:latest
+image=$(id -un)/physical:latest
 platform-derive-image "docker.io/$first" "docker.io/$image" "$here/image.sh"
 image_id() { walt image show --all --json | jq -er --arg n "$image" '.[] | select(.full_name == $n) | .id'; }
 eventually 20 image_id
 # It is off: it cannot be told to reboot, and takes the image when it is switched on.
-walt node boot "$node" "$image" || true
+walt node boot "$node" physical || true
 [ "$(of_node .image)" = "$image" ] || fail "it is on $(of_node .image)"
 
 say "it is switched on; its clock says 2001"

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../lib/lib.sh"
 server=192.168.152.1
 
-name_of_mac() { walt device show --json | jq -er ".[] | select(.mac == \"$1\") | .name"; }
+name_of_mac() { walt node show --all --json | jq -er ".[] | select(.mac == \"$1\") | .name"; }
 
 say "a machine with 400 MiB of memory starts: it becomes a node"
 mac=02:53:77:61:70:01
@@ -26,7 +26,7 @@ lease
 ip=$(cat "$scratch/lease")
 on ip addr add "$ip/24" dev eth0
 expect_output "swap-16G" on nbd-client -l $server
-expect_failure "for nodes of this platform" on nbdinfo "nbd://$server/swap-16G"
+expect_failure "replied with error" on nbdinfo "nbd://$server/swap-16G"
 say "it becomes a node"
 lease -V walt.node.pc-x86-64
 eventually 60 bash -c "walt node show --all --json | jq -e '.[] | select(.ip == \"$ip\")'"
@@ -35,7 +35,6 @@ say "the transcript of the protocol, and what is malformed"
 on python3 "$here/nbd.py" $server
 
 say "nbdinfo and nbdcopy"
-[ "$(on nbdinfo --size "nbd://$server/swap-3G")" = $((3 << 30)) ]
 [ "$(on nbdinfo --size "nbd://$server/swap-3G@some-boot")" = $((3 << 30)) ]
 on nbdinfo --can trim "nbd://$server/swap-3G@some-boot" || fail "no trim"
 expect_failure . on nbdinfo "nbd://$server/disk"
