@@ -15,6 +15,8 @@ mod acl;
 mod attributes;
 mod clients;
 mod exports;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handle;
 mod image_root;
 mod mount;
