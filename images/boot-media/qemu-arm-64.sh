@@ -29,7 +29,6 @@ autoload=no
 node_model=qemu-arm-64
 bootp_vci=walt.node.qemu-arm-64
 has_fit=1
-tftpwindowsize=16
 scriptaddr=0x40200000
 kernel_addr_r=0x40400000
 ramdisk_addr_r=0x44000000
