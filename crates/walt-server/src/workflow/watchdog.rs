@@ -8,11 +8,15 @@ use tokio_util::sync::CancellationToken;
 use walt_model::{DownCause, Mac, platform_lines};
 
 use super::reboot::reboot;
+use crate::boot::{Boot, Stage, StageKind};
 use crate::platform::{Platform, now_ms};
 use crate::registry::Device;
 
 /// How often nodes are looked at.
 const PERIOD: Duration = Duration::from_secs(5);
+
+/// Start of the lines of the injected init about a local disk.
+const HYBRID_LINE: &str = "Hybrid-mode:";
 
 /// How often a node was rebooted for not booting, since it was booted or a user took care of it.
 #[derive(Debug, Default)]
@@ -65,6 +69,13 @@ pub async fn run(platform: Arc<Platform>, cancel: CancellationToken) {
     }
 }
 
+/// When a node last told that it copies its image on its disk (0: it does not).
+fn copy_told_ms(boot: &Boot) -> u64 {
+    let told =
+        |stage: &&Stage| stage.kind == StageKind::Init && stage.detail.starts_with(HYBRID_LINE);
+    boot.stages.iter().rev().find(told).map_or(0, |stage| stage.start_ms)
+}
+
 /// Whether a node that is not booted is to be rebooted now, and how many tries are left after that.
 fn decide(platform: &Platform, device: &Device, state: &mut Tries, started_ms: u64) -> Option<u32> {
     let timeout_ms = device.boot_timeout()?.saturating_mul(1000);
@@ -79,11 +90,29 @@ fn decide(platform: &Platform, device: &Device, state: &mut Tries, started_ms: u
             state.used = 0;
         }
     }
-    // After a restart of the server every node has its whole time again.
-    let since_ms = began_ms.max(started_ms);
+    // After a restart of the server every node has its whole time again; a node that copies its image on its disk
+    // tells so from time to time.
+    let current = platform.boots.current(device.mac);
+    let told_ms = current.map_or(0, |entry| copy_told_ms(&entry.boot));
+    let since_ms = began_ms.max(started_ms).max(told_ms);
     if now_ms().saturating_sub(since_ms) < timeout_ms || state.used >= device.boot_retries() {
         return None;
     }
     state.used += 1;
     u32::try_from(device.boot_retries() - state.used).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_copies_its_image_is_not_lost() {
+        let mut boot = Boot::begin("created", "me/img:latest", 0);
+        assert_eq!(copy_told_ms(&boot), 0);
+        for (line, at_ms) in [("Hybrid-mode: copying", 10), ("Hybrid-mode: still", 20), ("x", 30)] {
+            boot.note(Stage::instant(StageKind::Init, line, at_ms));
+        }
+        assert_eq!(copy_told_ms(&boot), 20);
+    }
 }
