@@ -50,9 +50,9 @@ node=$(name_of_mac $mac)
 walt node wait --timeout 400 "$node"
 on_node() { walt node run "$node" "$@"; }
 boot_id=$(on_node cat /proc/sys/kernel/random/boot_id)
-expect_output "^/dev/nbd0 .* 1677721[0-9]" on_node cat /proc/swaps
+expect_output "^/dev/nbd0[[:space:]].*[[:space:]]1677721[0-9]" on_node cat /proc/swaps
 memory=$(on_node awk '/^MemTotal/ { print $2 }' /proc/meminfo)
-pages=$((memory * 3 / 2 / 4))
+pages=$((memory * 5 / 4 / 4))
 say "it has $memory KiB: a program fills $pages pages"
 walt node cp "$here/fill.pl" "$node:/root/fill.pl"
 on_node "setsid /root/fill.pl $pages </dev/null >/dev/null 2>&1 &"

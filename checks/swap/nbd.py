@@ -77,12 +77,12 @@ def transcript():
     client = Client()
     client.put(GO)
     assert client.take(len(GRANTED)) == GRANTED
+    client.socket.close()
     # Byte by byte, with the first request behind.
     slow = Client(flags=None)
     for byte in struct.pack(">I", 3) + GO:
         slow.put(bytes([byte]))
     assert slow.take(len(GRANTED)) == GRANTED
-    client.closed()
     page = os.urandom(4096)
     assert slow.ask(WRITE, 8192, 4096, page) == 0
     assert slow.ask(READ, 8192, 4096) == page
@@ -161,9 +161,11 @@ def wrong():
     assert client.ask(WRITE, 0, 0) == 0
     assert client.ask(READ, 0, 0) == b""
     client.ask(READ, 0, 512, magic=0x12345678)
+    client.socket.close()
     client = Client().go()
     client.put(struct.pack(">IHHQQI", 0x25609513, 0, WRITE, 1, 0, 0xFFFFFFFF))
     client.closed()
+    client.socket.close()
     client = Client().go()
     # Half a request, half its data, then nothing.
     client.put(struct.pack(">IHHQQI", 0x25609513, 0, WRITE, 1, 0, 4096) + bytes(100))
@@ -178,10 +180,15 @@ def flagged():
     assert client.ask(FLUSH) == 0
     assert client.ask(TRIM, 0, 8192) == 0
     assert client.ask(READ, 0, 16384) == bytes(8192) + data[4096:12288]
-    # Another connection of the same boot takes over; another boot has nothing.
+    # A second connection takes nothing away from one that lives.
+    other = Client()
+    other.option(7, b"\0\0\0\x08swap-16G\0\0")
+    assert other.reply(7)[0] == POLICY
+    # The same boot finds its bytes again; another one has nothing.
+    client.socket.close()
     other = Client().go(b"swap-1G@boot-1", GIB)
-    client.closed()
     assert other.ask(READ, 8192, 4096) == data[4096:8192]
+    other.socket.close()
     assert Client().go(b"swap-1G@boot-2", GIB).ask(READ, 8192, 4096) == bytes(4096)
 
 

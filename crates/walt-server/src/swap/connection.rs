@@ -25,8 +25,8 @@ const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(20);
 /// one that is gone may lose it.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(900);
 
-/// How long the connection that is replaced may take to end.
-const TAKE_OVER: Duration = Duration::from_secs(10);
+/// How long the connection that has the file of a node may take to end when its client is gone.
+const TAKE_OVER: Duration = Duration::from_secs(6);
 
 /// Most options in one negotiation.
 const OPTIONS_MAX: usize = 32;
@@ -52,7 +52,11 @@ struct Started {
 impl Swap {
     /// Serves one connection to its end.
     pub(super) async fn connection(self: Arc<Self>, mut stream: TcpStream, ip: Ipv4Addr) {
-        patience(&stream);
+        let control = match socket2::SockRef::from(&stream).try_clone() {
+            Ok(control) => control,
+            Err(error) => return warn!(%error, "no swap space"),
+        };
+        keep_alive(&control, &PATIENT);
         let started = match timeout(NEGOTIATION_TIMEOUT, self.negotiate(&mut stream, ip)).await {
             Ok(Ok(Some(started))) => started,
             Ok(Ok(None)) => return,
@@ -61,13 +65,24 @@ impl Swap {
         };
         let Started { mac, backing, size, rest } = started;
         info!(%ip, %mac, gib = size >> 30, "swap space is in use");
-        let end = backing.end.clone();
+        let (end, probe) = (backing.end.clone(), Arc::clone(&backing.probe));
         let (reader, writer) = stream.into_split();
         let reader = BufReader::with_capacity(64 << 10, io::Cursor::new(rest).chain(reader));
-        let serving = requests(reader, writer, Arc::new(backing), size);
-        let ended = tokio::select! {
-            ended = serving => ended,
-            () = end.cancelled() => Err(io::Error::other("another connection of the node has it now")),
+        let ended = {
+            let mut serving = std::pin::pin!(requests(reader, writer, Arc::new(backing), size));
+            loop {
+                tokio::select! {
+                    ended = &mut serving => break ended,
+                    () = end.cancelled() => break Err(io::Error::other("its node has booted again")),
+                    () = probe.notified() => keep_alive(&control, &PROBING),
+                }
+                // A client that is there may be slow again.
+                tokio::select! {
+                    ended = &mut serving => break ended,
+                    () = end.cancelled() => break Err(io::Error::other("its node has booted again")),
+                    () = sleep(TAKE_OVER) => keep_alive(&control, &PATIENT),
+                }
+            }
         };
         match ended {
             Ok(()) => {
@@ -130,7 +145,7 @@ impl Swap {
         if !wanted.starts() {
             return Ok(None);
         }
-        self.take_over(&owner).await;
+        self.claim(&owner).await?;
         let backing = self.space.attach(&owner, &wanted.export).map_err(|error| {
             warn!(%ip, %error, "cannot open a swap file: the node goes without swap space");
             "the server cannot open a swap file".to_owned()
@@ -138,25 +153,39 @@ impl Swap {
         Ok(Some((owner.mac, backing)))
     }
 
-    /// Ends the connection that has the file of this node, if any: it comes back because that one is lost.
-    async fn take_over(&self, owner: &Owner) {
-        self.space.take_over(owner);
+    /// Waits for the end of the connection that has the file of this node, if its client is gone. One that is still
+    /// there keeps it: the memory of the node is in it.
+    async fn claim(&self, owner: &Owner) -> Result<(), String> {
+        if !self.space.is_used(owner) {
+            return Ok(());
+        }
+        self.space.claim(owner);
         let ended = async {
             while self.space.is_used(owner) {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        let _ = timeout(TAKE_OVER, ended).await;
+        timeout(TAKE_OVER, ended)
+            .await
+            .map_err(|_| "the node has its swap space already".to_owned())
     }
 }
 
-/// A node that is cut off comes back to its memory: only after a quarter of an hour it is taken for dead.
-fn patience(stream: &TcpStream) {
+/// When a silent client is taken for dead: idle time, time between probes, number of probes.
+type KeepAlive = (Duration, Duration, u32);
+
+/// A node that is cut off comes back to its memory: a quarter of an hour.
+const PATIENT: KeepAlive = (Duration::from_secs(60), Duration::from_secs(30), 28);
+
+/// Another connection of the node is there: the system of the client that is gone answers at once.
+const PROBING: KeepAlive = (Duration::from_secs(1), Duration::from_secs(1), 4);
+
+fn keep_alive(socket: &socket2::Socket, (idle, interval, probes): &KeepAlive) {
     let profile = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(30))
-        .with_retries(28);
-    if let Err(error) = socket2::SockRef::from(stream).set_tcp_keepalive(&profile) {
+        .with_time(*idle)
+        .with_interval(*interval)
+        .with_retries(*probes);
+    if let Err(error) = socket.set_tcp_keepalive(&profile) {
         warn!(%error, "cannot set keep-alive on a swap connection");
     }
 }

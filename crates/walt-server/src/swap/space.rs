@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, SeekFrom};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use walt_model::Mac;
 use walt_proto::nbd::Export;
@@ -42,8 +43,12 @@ pub struct Space {
 
 #[derive(Debug)]
 struct Node {
-    /// Ends the connection that has the file.
+    /// The boot of the connection that has the file ([`Owner::boot_ms`]).
+    boot_ms: u64,
+    /// Ends that connection.
     end: CancellationToken,
+    /// Makes it look whether its client is still there.
+    probe: Arc<Notify>,
     /// Alive as long as that connection is.
     used: std::sync::Weak<()>,
     /// When it was last seen without a connection.
@@ -55,8 +60,10 @@ struct Node {
 pub struct Backing {
     file: File,
     space: Arc<Space>,
-    /// Cancelled when another connection of the node takes over.
+    /// Cancelled when the node has booted again.
     pub end: CancellationToken,
+    /// Told when another connection of the node wants the file: is the client of this one still there?
+    pub probe: Arc<Notify>,
     _used: Arc<()>,
 }
 
@@ -71,8 +78,14 @@ impl Space {
         let mut nodes = std::collections::HashMap::new();
         for entry in fs::read_dir(folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            let (end, used) = (CancellationToken::new(), std::sync::Weak::new());
-            nodes.insert(name, Node { end, used, idle_since: Some(Instant::now()) });
+            let node = Node {
+                boot_ms: 0,
+                end: CancellationToken::new(),
+                probe: Arc::default(),
+                used: std::sync::Weak::new(),
+                idle_since: Some(Instant::now()),
+            };
+            nodes.insert(name, node);
         }
         let quota = Quota { folder: File::open(folder)?, left: Mutex::new(0) };
         Ok(Arc::new(Self { folder: folder.to_owned(), quota, nodes: Mutex::new(nodes) }))
@@ -90,12 +103,16 @@ impl Space {
         }
     }
 
-    /// Gives a node its file. A connection that has it is ended: a node has one swap space, and comes back when its
-    /// connection was lost. Answers the token of that connection, whose end must be waited for ([`Space::is_used`]).
-    pub fn take_over(&self, owner: &Owner) {
+    /// Another connection of this node wants its file. The one that has it is ended if the node has booted since,
+    /// else it looks whether its client is still there.
+    pub fn claim(&self, owner: &Owner) {
         let nodes = self.nodes.lock();
         if let Some(node) = nodes.get(&name_of(owner.mac)) {
-            node.end.cancel();
+            if owner.boot_ms > node.boot_ms {
+                node.end.cancel();
+            } else {
+                node.probe.notify_one();
+            }
         }
     }
 
@@ -144,9 +161,16 @@ impl Space {
             file.set_len(export.size)?;
         }
         let (end, used) = (CancellationToken::new(), Arc::new(()));
-        let node = Node { end: end.clone(), used: Arc::downgrade(&used), idle_since: None };
+        let probe: Arc<Notify> = Arc::default();
+        let node = Node {
+            boot_ms: owner.boot_ms,
+            end: end.clone(),
+            probe: Arc::clone(&probe),
+            used: Arc::downgrade(&used),
+            idle_since: None,
+        };
         nodes.insert(name, node);
-        Ok(Backing { file, space: Arc::clone(self), end, _used: used })
+        Ok(Backing { file, space: Arc::clone(self), end, probe, _used: used })
     }
 
     /// The client has ended by itself: its file is of no use any more.
@@ -353,7 +377,9 @@ mod tests {
         let space = Space::open(dir.path()).unwrap();
         let first = space.attach(&owner, &plain()).unwrap();
         assert!(space.attach(&owner, &plain()).is_err() && space.is_used(&owner));
-        space.take_over(&owner);
+        space.claim(&owner);
+        assert!(!first.end.is_cancelled());
+        space.claim(&Owner { boot_ms: 1, ..owner });
         assert!(first.end.is_cancelled());
         space.drop_file(NODE);
         assert_eq!((space.in_use(), fs::read_dir(dir.path()).unwrap().count()), (1, 1));

@@ -165,10 +165,11 @@ async fn what_comes_back_finds_its_bytes() {
             ask(&mut stream, NbdCommand::Write, LAST, 4096, &page).await.0,
             NbdReplyError::None
         );
-        // The client comes back before the end of its connection is seen: it takes over.
+        // The client comes back when its connection is lost.
+        drop(stream);
         let mut again = server.attach(name).await;
-        expect_closed(&mut stream).await;
         assert_eq!(ask(&mut again, NbdCommand::Read, LAST, 4096, &[]).await.1, page);
+        drop(again);
         // Another program serves the same folder.
         drop(server);
         let server = Server::on(folder.path()).await;
@@ -179,6 +180,23 @@ async fn what_comes_back_finds_its_bytes() {
         let mut stream = server.attach("swap-16G@another-boot").await;
         assert_eq!(ask(&mut stream, NbdCommand::Read, LAST, 4096, &[]).await.1, vec![0; 4096]);
     }
+}
+
+/// Any program of a node can connect: it must not take the node's memory away.
+#[tokio::test]
+async fn a_connection_that_lives_keeps_its_bytes() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::on(folder.path()).await;
+    let mut stream = server.attach("swap-16G@first").await;
+    assert_eq!(ask(&mut stream, NbdCommand::Write, 0, 3, b"abc").await.0, NbdReplyError::None);
+    for name in ["swap-16G", "swap-16G@first"] {
+        let mut other = server.greeted(NODE).await;
+        other.write_all(&option(7, name)).await.unwrap();
+        let mut reply = [0; 16];
+        other.read_exact(&mut reply).await.unwrap();
+        assert_eq!(reply[12..], hex("80 00 00 02"));
+    }
+    assert_eq!(ask(&mut stream, NbdCommand::Read, 0, 3, &[]).await.1, b"abc");
 }
 
 #[tokio::test]
@@ -213,6 +231,7 @@ async fn nonsense_closes() {
     let mut stream = server.attach("swap-16G@x").await;
     stream.write_all(&[0; 28]).await.unwrap();
     expect_closed(&mut stream).await;
+    drop(stream);
     let mut stream = server.attach("swap-16G").await;
     let huge = NbdRequest { command: NbdCommand::Write, cookie: 0, offset: 0, length: u32::MAX };
     stream.write_all(&huge.encode()).await.unwrap();
