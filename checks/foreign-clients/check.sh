@@ -117,6 +117,15 @@ LC_ALL=C comm -23 "$scratch/nfs.list" "$scratch/image.list" | grep -Ev "^([^ ]+ 
 LC_ALL=C comm -13 "$scratch/nfs.list" "$scratch/image.list" | grep -Ev '^([^ ]+ ){5}etc/(hosts|resolv\.conf)$' >"$scratch/less" || true
 [ ! -s "$scratch/less" ] || fail "in the image and not served: $(head -n 20 "$scratch/less")"
 
+say "NFS version 4: the same tree, at the end of a way that can be listed; /persist is for version 3"
+on nfs-ls -R "$url?version=4" | comparable >"$scratch/nfs4.list"
+cmp "$scratch/nfs4.list" "$scratch/nfs.list"
+on nfs-cp "$url/boot/pc-x86-64/kernel?version=4" "$scratch/nfs4.kernel"
+cmp "$scratch/nfs4.kernel" "$scratch/http.kernel"
+expect_output ' var$' on nfs-ls "nfs://$server/?version=4"
+expect_output " $name\$" on nfs-ls "nfs://$server/var/lib/walt/nodes?version=4"
+expect_failure "NFS4ERR_NOENT" on nfs-ls "nfs://$server/var/lib/walt/nodes/$ip/persist?version=4"
+
 say "NFS: contents; an image is for reading, /persist for writing too"
 on nfs-cp "$url/boot/pc-x86-64/kernel?version=3" "$scratch/nfs.kernel"
 cmp "$scratch/nfs.kernel" "$scratch/http.kernel"

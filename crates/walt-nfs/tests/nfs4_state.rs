@@ -322,7 +322,7 @@ fn a_client_that_opens_too_much_is_refused_and_the_others_are_not() {
             break;
         }
     }
-    assert_eq!(refused, 10_018, "after {sequence} calls");
+    assert_eq!(refused, 10_008, "after {sequence} calls");
     let mut other = Client::connect(place.server.address);
     let id = other.client_id(9);
     assert_eq!(other.compound(0, &etc().open(id, 1, "os-release")).status, 0);

@@ -147,7 +147,7 @@ impl Compound {
         out
     }
 
-    fn finish(&mut self, progress: Progress, out: &mut Vec<u8>) {
+    fn finish(&mut self, progress: Progress, out: &mut [u8]) {
         let base = self.base;
         if progress != Progress::Replayed {
             xdr::patch_u32(out, base + Reply::HEAD, self.status.0);

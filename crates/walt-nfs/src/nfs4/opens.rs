@@ -16,7 +16,7 @@ use super::operation::Operation;
 use super::status::Status;
 use crate::xdr::{Malformed, Reader};
 
-/// Open files and locks of one client.
+/// Open files and locks of one client. Past any of these limits a client is asked to try again later.
 const STATES_PER_CLIENT: usize = 8192;
 /// Open files and locks in all. When they are used up, a client may still have [`STATES_SHARE`].
 const STATES_MAX: usize = 256 * 1024;
@@ -360,13 +360,13 @@ impl OpenFiles {
                 self.owners.retain(|_, owner| owner.states > 0);
             }
             if self.owners.len() >= OWNERS_PER_CLIENT {
-                return Err(Status::RESOURCE);
+                return Err(Status::DELAY);
             }
             self.next = self.next.wrapping_add(1);
             let owner = Owner { number: self.next, states: 0, last: None };
             self.owners.insert(name.clone(), owner);
         }
-        self.owners.get_mut(name).ok_or(Status::RESOURCE)
+        self.owners.get_mut(name).ok_or(Status::DELAY)
     }
 
     /// The state of an owner and a file, made if there is none: its number, and the next one of its stateid.
@@ -383,7 +383,7 @@ impl OpenFiles {
         }
         let count = self.states.len();
         if count >= STATES_PER_CLIENT || (in_all >= STATES_MAX && count >= STATES_SHARE) {
-            return Err(Status::RESOURCE);
+            return Err(Status::DELAY);
         }
         self.next = self.next.wrapping_add(1);
         let number = self.next;
