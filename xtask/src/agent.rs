@@ -35,8 +35,6 @@ pub struct Options {
 pub struct Architecture {
     /// Its name in file names and options.
     pub name: &'static str,
-    /// The program that runs its programs here; none for this machine's own.
-    pub emulator: Option<&'static str>,
     ways: &'static [Way],
 }
 
@@ -56,31 +54,32 @@ const fn glibc(target: &'static str, linker: &'static str) -> Way {
     Way { target, linker, flags: "-Ctarget-feature=+crt-static" }
 }
 
+/// PCs and virtual nodes.
+pub const X86_64: Architecture = Architecture {
+    name: "x86_64",
+    ways: &[musl("x86_64-unknown-linux-musl"), glibc("x86_64-unknown-linux-gnu", "cc")],
+};
+
+/// 64-bit boards and servers.
+pub const AARCH64: Architecture = Architecture {
+    name: "aarch64",
+    ways: &[
+        musl("aarch64-unknown-linux-musl"),
+        glibc("aarch64-unknown-linux-gnu", "aarch64-linux-gnu-gcc"),
+    ],
+};
+
+/// ARMv7 with hardware floating point: Raspberry Pi 2 and later.
+pub const ARMHF: Architecture = Architecture {
+    name: "armhf",
+    ways: &[
+        glibc("armv7-unknown-linux-gnueabihf", "arm-linux-gnueabihf-gcc"),
+        musl("armv7-unknown-linux-musleabihf"),
+    ],
+};
+
 /// Every architecture of nodes.
-pub const ARCHITECTURES: [Architecture; 3] = [
-    Architecture {
-        name: "x86_64",
-        emulator: None,
-        ways: &[musl("x86_64-unknown-linux-musl"), glibc("x86_64-unknown-linux-gnu", "cc")],
-    },
-    Architecture {
-        name: "aarch64",
-        emulator: Some("qemu-aarch64-static"),
-        ways: &[
-            musl("aarch64-unknown-linux-musl"),
-            glibc("aarch64-unknown-linux-gnu", "aarch64-linux-gnu-gcc"),
-        ],
-    },
-    // ARMv7 with hardware floating point: Raspberry Pi 2 and later.
-    Architecture {
-        name: "armhf",
-        emulator: Some("qemu-arm-static"),
-        ways: &[
-            glibc("armv7-unknown-linux-gnueabihf", "arm-linux-gnueabihf-gcc"),
-            musl("armv7-unknown-linux-musleabihf"),
-        ],
-    },
-];
+pub const ARCHITECTURES: [Architecture; 3] = [X86_64, AARCH64, ARMHF];
 
 /// Entry point of `cargo xtask agent`.
 pub fn run(options: Options) -> Result<()> {
@@ -139,7 +138,8 @@ fn sources() -> Result<String> {
     // The crates it uses, with their versions: not all of Cargo.lock, most of which is other programs'.
     let words = ["tree", "--quiet", "-p", "walt-node", "-e", "normal,build", "--prefix", "none"];
     let tree = answer(cargo(words).args(["--target", "all"]))?;
-    hash.update(&tree);
+    // Wherever the repository is.
+    hash.update(tree.replace(&*repository().to_string_lossy(), ""));
     let ours = format!("({}/", repository().display());
     let mut folders: Vec<&str> = tree
         .lines()
