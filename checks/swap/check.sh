@@ -51,7 +51,7 @@ walt node wait --timeout 400 "$node"
 on_node() { walt node run "$node" "$@"; }
 boot_id=$(on_node cat /proc/sys/kernel/random/boot_id)
 expect_output "^/dev/nbd0[[:space:]].*[[:space:]]1677721[0-9]" on_node cat /proc/swaps
-memory=$(on_node awk '/^MemTotal/ { print $2 }' /proc/meminfo)
+memory=$(on_node cat /proc/meminfo | awk '/^MemTotal/ { print $2 }')
 pages=$((memory * 5 / 4 / 4))
 say "it has $memory KiB: a program fills $pages pages"
 walt node cp "$here/fill.pl" "$node:/root/fill.pl"
