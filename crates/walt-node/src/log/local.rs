@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -28,6 +29,7 @@ const HEADER: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub struct Programs {
     open: Mutex<(u64, HashMap<u64, UnixStream>)>,
+    stopping: AtomicBool,
 }
 
 impl Programs {
@@ -49,6 +51,7 @@ impl Programs {
     /// No more is taken from them: what they sent is kept, and they are told; the rest is theirs to send again.
     /// Gives whether all are done.
     pub fn stop(&self) -> bool {
+        self.stopping.store(true, Ordering::Release);
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in open.1.values() {
             let _ = stream.shutdown(Shutdown::Read);
@@ -67,7 +70,7 @@ pub fn serve(listener: &UnixListener, spool: &Arc<SharedSpool>, programs: &Arc<P
         let Some(number) = programs.add(&stream) else { continue };
         let (spool, served) = (Arc::clone(spool), Arc::clone(programs));
         let thread = std::thread::Builder::new().stack_size(128 * 1024).spawn(move || {
-            let refused = program(stream, &spool).err();
+            let refused = program(stream, &spool, &served.stopping).err();
             if let Some(error) = refused.filter(|error| error.kind() == io::ErrorKind::Other) {
                 eprintln!("a program on the socket: {error}");
             }
@@ -79,7 +82,7 @@ pub fn serve(listener: &UnixListener, spool: &Arc<SharedSpool>, programs: &Arc<P
     }
 }
 
-fn program(mut stream: UnixStream, spool: &SharedSpool) -> io::Result<()> {
+fn program(mut stream: UnixStream, spool: &SharedSpool, stopping: &AtomicBool) -> io::Result<()> {
     stream.set_read_timeout(Some(HEADER))?;
     let mut buffer = [0; 8192];
     let mut header = HeaderReader::new();
@@ -126,7 +129,7 @@ fn program(mut stream: UnixStream, spool: &SharedSpool) -> io::Result<()> {
         }
     }
     // A program that was killed. When it is the daemon that stops, the program sends the rest to the next one.
-    let rest = parser.disconnected(SystemTime::now()).filter(|_| !spool.is_stopping());
+    let rest = parser.disconnected(SystemTime::now()).filter(|_| !stopping.load(Ordering::Acquire));
     if let Some(LogEvent::Line { timestamp, text }) = rest {
         keep(spool, opened.as_ref(), timestamp, &text)?;
     }

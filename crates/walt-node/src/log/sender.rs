@@ -161,7 +161,11 @@ impl Sender {
         };
         if sent.is_err() {
             match std::mem::replace(&mut self.way, Way::Nowhere) {
-                Way::Daemon(daemon) => self.again(daemon.pending),
+                Way::Daemon(mut daemon) => {
+                    // Its last answers are still to read.
+                    while let Ok(true) = daemon.listen(true) {}
+                    self.again(daemon.pending);
+                }
                 Way::Direct(_) | Way::Nowhere => self.out_again(),
             }
         }
