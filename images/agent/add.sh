@@ -65,14 +65,8 @@ install -D -m 755 "$agent" "$tree/usr/local/bin/walt-node"
 install -d "$tree/etc/systemd/system/walt-logs.service.d"
 printf '[Unit]\nAfter=ssh.service\n' >"$tree/etc/systemd/system/walt-logs.service.d/walt.conf"
 # Hooks are the image's own affair: those it has already stay.
-hook() {
-    [ -e "$tree/bin/$1" ] || [ -L "$tree/bin/$1" ] || ln -s "/usr/local/bin/$2" "$tree/bin/$1"
-}
-hook blink walt-blink
-if [ -x "$tree/sbin/kexec" ]; then
-    for name in walt-network-reboot walt-reboot walt-hybrid-reboot; do
-        hook "$name" walt-ipxe-kexec-reboot
-    done
+if [ ! -e "$tree/bin/blink" ] && [ ! -L "$tree/bin/blink" ]; then
+    ln -s /usr/local/bin/walt-blink "$tree/bin/blink"
 fi
 
 storage umount "$container" >/dev/null

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::agent;
 use crate::command::{answer, program, repository, show};
 use crate::debian::Need;
 use crate::packages;
@@ -45,14 +46,27 @@ pub fn build(architecture: &str) -> Result<()> {
     answer(recipe().args(["--architecture", architecture, "--cache", CACHE])).map(drop)
 }
 
-/// The default image is in the platform's storage; it is built or imported when it is not.
+/// The name, in a platform's storage, of the default image without the node agent; WalT does not show it.
+const BASE: &str = "localhost/walt/base:pc-x86-64";
+
+/// The name of the default image.
+const DEFAULT: &str = "docker.io/waltplatform/pc-x86-64-default:latest";
+
+/// The default image, with the node agent, is in the platform's storage; it is built or imported when it is not.
+///
+/// The agent is a layer of its own: another agent does not need another Debian.
 pub fn ensure(place: &Place) -> Result<()> {
+    let agent = agent::ensure(&[&agent::X86_64])?.remove(0);
     let step = Step::start("default node image (Debian 12, pc-x86-64)");
     let (root, run_root) = place.storage();
     let mut build = recipe();
-    build.arg("--cache").arg(Path::new(CACHE));
-    build.arg("--import-root").arg(root).arg("--import-runroot").arg(run_root);
+    build.arg("--cache").arg(Path::new(CACHE)).args(["--name", BASE]);
+    build.arg("--import-root").arg(&root).arg("--import-runroot").arg(&run_root);
     answer(&mut build)?;
+    let add = repository().join("images/agent/add.sh");
+    let mut add = program::<&str>(&add.to_string_lossy(), []);
+    add.arg("--root").arg(root).arg("--runroot").arg(run_root);
+    answer(add.arg("--agent").arg(agent).args([BASE, DEFAULT]))?;
     step.done("is in the platform's storage");
     Ok(())
 }

@@ -118,6 +118,31 @@ pub const COMMANDS: &[Command] = &[
         linked: true,
         run: kexec::reboot,
     },
+    // A link that is a hook calls the program by the hook's name.
+    Command {
+        name: "walt-network-reboot",
+        usage: "walt-network-reboot",
+        about: "walt-ipxe-kexec-reboot, as the hook of an image that is a link to it.",
+        deprecated: None,
+        linked: false,
+        run: kexec::reboot,
+    },
+    Command {
+        name: "walt-reboot",
+        usage: "walt-reboot",
+        about: "walt-ipxe-kexec-reboot, as the hook of an image that is a link to it.",
+        deprecated: None,
+        linked: false,
+        run: kexec::reboot,
+    },
+    Command {
+        name: "walt-hybrid-reboot",
+        usage: "walt-hybrid-reboot",
+        about: "walt-ipxe-kexec-reboot, as the hook of an image that is a link to it.",
+        deprecated: None,
+        linked: false,
+        run: kexec::reboot,
+    },
     Command {
         name: "walt-boot-script",
         usage: "walt-boot-script <folder> [variable=value...]",
@@ -158,6 +183,13 @@ pub fn help() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hooks_of_images_are_links_to_commands() {
+        for hook in ["walt-network-reboot", "walt-reboot", "walt-hybrid-reboot", "walt-blink"] {
+            assert!(COMMANDS.iter().any(|command| command.name == hook), "{hook}");
+        }
+    }
 
     #[test]
     fn names_are_unique_and_replacements_exist() {
