@@ -425,6 +425,8 @@ async fn links_of_every_kind_at_every_path() {
         );
         assert!(root.open_boot_file("pc-x86-64", "kernel").is_err(), "{target}");
     }
+    assert_eq!(roots.release_all().await.len(), 0);
+    assert_eq!(platform.root_mounts(), 0);
     // Directories that lead out are no way for the files nodes need: the image is refused, with a reason.
     for (number, target) in [treasure.join("dir").to_str().unwrap(), "/loop"].iter().enumerate() {
         let tree = platform.path(&format!("dirs{number}"));
@@ -439,8 +441,6 @@ async fn links_of_every_kind_at_every_path() {
     assert_eq!(std::fs::read(&out).unwrap(), b"gold");
     assert_eq!(std::fs::read_dir(&treasure).unwrap().count(), 2);
     assert_eq!(std::fs::read_dir(treasure.join("dir")).unwrap().count(), 0);
-    assert_eq!(roots.release_all().await.len(), 0);
-    assert_eq!(platform.root_mounts(), 0);
 }
 
 /// A feature command that never ends, prints without end, and tries to get out.

@@ -15,7 +15,7 @@ use walt_proto::net_service::{PORT, REPLY_MAX, TIMEOUT, parse_reply};
 /// # Errors
 /// Within 30 s, in words for users; see [`NetServiceError`].
 pub async fn reboot(node: Ipv4Addr) -> Result<(), NetServiceError> {
-    request(SocketAddr::from((node, PORT)), NetServiceRequest::Reboot, TIMEOUT).await
+    patiently(node, NetServiceRequest::Reboot).await
 }
 
 /// Asks a node to make its light blink, or to stop.
@@ -23,7 +23,21 @@ pub async fn reboot(node: Ipv4Addr) -> Result<(), NetServiceError> {
 /// # Errors
 /// Within 30 s, in words for users; see [`NetServiceError`].
 pub async fn blink(node: Ipv4Addr, on: bool) -> Result<(), NetServiceError> {
-    request(SocketAddr::from((node, PORT)), NetServiceRequest::Blink(on), TIMEOUT).await
+    patiently(node, NetServiceRequest::Blink(on)).await
+}
+
+/// A node serves one connection at a time and listens again a second after it at worst.
+async fn patiently(node: Ipv4Addr, wanted: NetServiceRequest) -> Result<(), NetServiceError> {
+    let address = SocketAddr::from((node, PORT));
+    for _ in 0..2 {
+        match request(address, wanted, TIMEOUT).await {
+            Err(NetServiceError::ConnectRefused) => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            other => return other,
+        }
+    }
+    request(address, wanted, TIMEOUT).await
 }
 
 /// One request, `limit` being the time to connect and then the time to get the answer.
