@@ -24,9 +24,9 @@ pub struct Options {
     /// Name of the platform the scenarios run on: two runs at once need two names.
     #[arg(long, default_value = "test", value_parser = crate::platform::valid_name)]
     name: String,
-    /// How many scenarios run at a time, each on a platform of its own.
-    #[arg(long, default_value_t = 2)]
-    lanes: usize,
+    /// How many scenarios run at a time, each on a platform of its own [default: 2, or 1 with --check].
+    #[arg(long)]
+    lanes: Option<usize>,
 }
 
 /// Entry point of `cargo xtask test`.
@@ -169,7 +169,7 @@ fn scenarios(options: &Options, report: &mut Report) -> Result<()> {
     if wanted.iter().any(|check| check.needs("arm64")) {
         report.run("node image for arm64", || node_image::build("arm64"))?;
     }
-    let lanes = if word.is_some() { 1 } else { options.lanes.max(1) };
+    let lanes = options.lanes.unwrap_or(if word.is_some() { 1 } else { 2 }).max(1);
     let platforms = lanes::platforms(&options.name, lanes, report)?;
     lanes::run(wanted, &platforms, &folder()?, report);
     if word.is_none()

@@ -31,8 +31,7 @@ mod service;
 mod xdr;
 
 pub use exports::{
-    Exports, MountDenied, MountTarget, NfsEvent, NfsObservation, PersistId, Place, RootId,
-    TargetId,
+    Exports, MountDenied, MountTarget, NfsEvent, NfsObservation, PersistId, Place, RootId, TargetId,
 };
 pub use handle::{HandleKey, HandleKeyError};
 pub use image_root::{ImageRoot, ImageRootError};

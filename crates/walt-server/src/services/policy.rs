@@ -26,7 +26,7 @@ impl BootPolicy for Services {
             return DhcpDecision::Silent("the network is not usable".into());
         };
         let mac = Mac(request.mac.0);
-        let device = platform.registry.by_mac(mac);
+        let mut device = platform.registry.by_mac(mac);
         let ip = match request.kind {
             DhcpKind::Inform => request.client_ip,
             _ => {
@@ -38,6 +38,18 @@ impl BootPolicy for Services {
             return DhcpDecision::Silent(format!("no free address is left in {subnet}"));
         };
         platform.firmwares.note(request, ip);
+        let says_node = loader(&request.vendor_class, &request.user_class) == Loader::Walt;
+        let chosen = request.server_id.is_none_or(|server| server == subnet.server());
+        if request.kind == DhcpKind::Request
+            && says_node
+            && chosen
+            && request.wanted_ip() == Some(ip)
+            && device.as_ref().is_none_or(|device| device.node.is_none())
+        {
+            // Before the answer, which tells the node its name: it finds its `/persist` by it.
+            self.dhcp_bound(request, ip);
+            device = platform.registry.by_mac(mac);
+        }
         let who = match device.as_ref().and_then(|device| device.node.as_ref()) {
             Some(node) if runs(&request.architectures, &node.model) => KnownClient::Node,
             _ => KnownClient::Unknown,
