@@ -12,7 +12,8 @@ python3 -m venv "$scratch/pip"
 "$scratch/pip/bin/pip" download --quiet --only-binary=:all: --python-version 3.11 -d "$WALT_WHEELS" walt-node==10.0
 new_node "$node"
 first=$(walt node show --all --json | jq -er --arg n "$node" '.[] | select(.name == $n) | .image')
-platform-derive-image "docker.io/$first" "docker.io/${first%%/*}/original:latest" "$here/install.sh"
+# The Debian image before our agent was added to it.
+platform-derive-image localhost/walt/base:pc-x86-64 "docker.io/${first%%/*}/original:latest" "$here/install.sh"
 eventually 20 bash -c "walt image show --refresh --names-only | grep -qx 'original'"
 walt node boot "$node" original
 walt node wait --timeout 600 "$node"

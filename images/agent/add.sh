@@ -65,9 +65,15 @@ install -D -m 755 "$agent" "$tree/usr/local/bin/walt-node"
 install -d "$tree/etc/systemd/system/walt-logs.service.d"
 printf '[Unit]\nAfter=ssh.service\n' >"$tree/etc/systemd/system/walt-logs.service.d/walt.conf"
 # Hooks are the image's own affair: those it has already stay.
-if [ ! -e "$tree/bin/blink" ] && [ ! -L "$tree/bin/blink" ]; then
-    ln -s /usr/local/bin/walt-blink "$tree/bin/blink"
-fi
+hook() {
+    if [ ! -e "$tree/bin/$1" ] && [ ! -L "$tree/bin/$1" ]; then
+        ln -s "/usr/local/bin/$2" "$tree/bin/$1"
+    fi
+}
+hook blink walt-blink
+# Machines that are not virtual go over to the kernel of their image without their firmware.
+hook walt-network-reboot walt-ipxe-kexec-reboot
+hook walt-hybrid-reboot walt-ipxe-kexec-reboot
 
 storage umount "$container" >/dev/null
 storage config --label "walt.agent=$key" "$container"
