@@ -20,7 +20,7 @@ walt node wait --timeout 600 "$node"
 on() { walt node run "$node" "$@"; }
 logged() { walt log show --history full --issuers "$node" --streams "$1" --format '{line}' | grep -Fx -- "$2"; }
 eventually 60 on systemctl is-active walt-logs
-on test -p /var/lib/walt/logs.fifo
+eventually 60 on test -p /var/lib/walt/logs.fifo
 
 say "echo, through its daemon"
 on walt-log-echo orig-echo "hello from the original"

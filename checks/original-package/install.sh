@@ -3,7 +3,10 @@
 # walt-node-setup. WALT_WHEELS is a folder with the packages.
 set -eu
 root=$1
-inside() { chroot "$root" /usr/bin/env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
+inside() {
+  chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive \
+    ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} "$@"
+}
 undo() {
   rm -rf "$root/var/lib/apt/lists" "$root/var/cache/apt/archives" "$root/tmp/wheels"
   mkdir -p "$root/var/lib/apt/lists/partial" "$root/var/cache/apt/archives/partial"
