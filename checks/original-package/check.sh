@@ -18,7 +18,8 @@ eventually 20 bash -c "walt image show --refresh --names-only | grep -qx 'origin
 walt node boot "$node" original
 walt node wait --timeout 600 "$node"
 on() { walt node run "$node" "$@"; }
-logged() { walt log show --history full --issuers "$node" --streams "$1" --format '{line}' | grep -Fx -- "$2"; }
+# Lines of a monitored command end as its terminal ends them.
+logged() { walt log show --history full --issuers "$node" --streams "$1" --format '{line}' | tr -d '\r' | grep -Fx -- "$2"; }
 eventually 60 on systemctl is-active walt-logs
 eventually 60 on test -p /var/lib/walt/logs.fifo
 
