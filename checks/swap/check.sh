@@ -69,6 +69,8 @@ platform-kill-server
 eventually 60 walt node show
 guest_says 600 $guest 'fill: (all [0-9]+ pages are right|page .* WRONG)'
 guest_says 1 $guest "fill: all $pages pages are right"
+# Its other programs come back to memory at their own pace.
+eventually 240 on_node true
 on_node dmesg >"$scratch/dmesg"
 grep -q nbd0 "$scratch/dmesg" || fail "the kernel says nothing of nbd0"
 if grep -Ei 'nbd|swap' "$scratch/dmesg" | grep -Ei 'error|timed out|shutting|dead|fail'; then fail "the kernel complains"; fi
