@@ -18,8 +18,7 @@ eventually 20 bash -c "walt image show --refresh --names-only | grep -qx 'origin
 walt node boot "$node" original
 walt node wait --timeout 600 "$node"
 on() { walt node run "$node" "$@"; }
-# Lines of a monitored command end as its terminal ends them.
-logged() { walt log show --history full --issuers "$node" --streams "$1" --format '{line}' | tr -d '\r' | grep -Fx -- "$2"; }
+logged() { walt log show --history full --issuers "$node" --streams "$1" --format '{line}' | grep -Fx -- "$2"; }
 eventually 60 on systemctl is-active walt-logs
 eventually 60 on test -p /var/lib/walt/logs.fifo
 
@@ -41,8 +40,12 @@ done
 
 say "monitor"
 "$here/monitor.exp" "$node" >/dev/null
-for line in START "watched words" END; do
-  eventually 30 logged 'echo\.[0-9]+\.monitor' "$line"
+monitored() { walt log show --history full --issuers "$node" --streams 'echo\.[0-9]+\.monitor' --format '{line}'; }
+eventually 60 bash -c "walt log show --history full --issuers $node --streams monitor | grep -q END"
+monitored | tee "$scratch/monitored"
+# The line ends as the terminal ended it.
+for line in '^START$' '^watched words' '^END$'; do
+  grep -Eq "$line" "$scratch/monitored" || fail "the monitor has not logged $line"
 done
 
 say "serial autolog"
