@@ -115,7 +115,7 @@ def fake_tftp():
         "30 31 3a 30 32 3a 30 33 94 8c 04 70 61 74 68 94 8c 0b 2f 73 74 61 72 74 2e 69 70 78 65 94 75 2e"
     ).replace(b"52:54:00:01:02:03", MAC.encode())
     files = []
-    for request in (asked, pickle.dumps({"node_ip": IP, "path": "/start.ipxe"}, 4), pickle.dumps({"node_mac": MAC, "path": "/start.ipxe"}, 2)):
+    for request in (asked, pickle.dumps({"node_ip": IP, "path": "/start.ipxe"}, 4)):
         peer = ask(request)
         assert peer.line() == b"OK\n"
         files.append(peer.exactly(int(peer.line())))

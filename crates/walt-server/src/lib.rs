@@ -16,6 +16,7 @@ pub mod presence;
 pub mod registry;
 pub mod served;
 pub mod services;
+pub mod standby;
 pub mod state;
 pub mod swap;
 pub mod tasks;

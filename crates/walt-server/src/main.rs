@@ -6,6 +6,7 @@ use clap::Parser;
 use walt_server::compose;
 use walt_server::configuration;
 use walt_server::options::{CommandLine, Verb};
+use walt_server::standby;
 use walt_server::swap;
 
 fn main() -> ExitCode {
@@ -17,6 +18,12 @@ fn main() -> ExitCode {
             compose::start_tracing();
             compose::raise_file_limit();
             swap::program::run(&options)
+        }
+        Verb::Standby(options) => {
+            compose::start_tracing();
+            configuration::read(&options.config.config)
+                .map_err(anyhow::Error::from)
+                .and_then(|conf| standby::run(&conf, &options))
         }
         Verb::Run(options) => {
             compose::start_tracing();

@@ -20,6 +20,8 @@ pub struct CommandLine {
 pub enum Verb {
     /// Run the platform until SIGTERM or ctrl-C
     Run(RunOptions),
+    /// While the server is stopped, give known devices their address and Raspberry Pis their firmware
+    Standby(StandbyOptions),
     /// Check the configuration file: print "ok", or every problem with its line and key
     CheckConfig(ConfigOption),
     /// Serve swap space to nodes; the server starts this by itself, and it goes on when the server is replaced
@@ -33,6 +35,17 @@ pub struct ConfigOption {
     /// Configuration file
     #[arg(long, value_name = "FILE", default_value = walt_model::server_conf::DEFAULT_PATH)]
     pub config: PathBuf,
+}
+
+/// How to stand in for a stopped server.
+#[derive(Clone, Debug, Args)]
+pub struct StandbyOptions {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigOption,
+    /// The state directory of the server
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/walt")]
+    pub state_dir: PathBuf,
 }
 
 /// How to run.

@@ -6,7 +6,7 @@ mod stop;
 use std::fs::{DirBuilder, File, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -53,7 +53,7 @@ async fn live(conf: ServerConf, options: RunOptions) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let cancel = CancellationToken::new();
     let places = Places::prepare(&options)?;
-    let _lock = places.lock()?;
+    let _lock = places.lock().await?;
 
     // A start that is interrupted ends soon, one way or the other; then what it made is undone.
     let mut starting = std::pin::pin!(start::start(&conf, &places, cancel.clone()));
@@ -113,6 +113,9 @@ fn ready(platform: &Platform) {
     });
 }
 
+/// How long a standby may take to make room for the server.
+const HANDOVER: Duration = Duration::from_secs(3);
+
 /// Directories of the state no user of this machine may enter: root of a node decides what is in
 /// them (a program with the setuid bit in `/persist` would be root here too).
 const PRIVATE: [&str; 3] = ["nodes", "roots", "virtual"];
@@ -146,15 +149,20 @@ impl Places {
         Ok(Self { pxe: made(&pxe)?, state, run })
     }
 
-    /// One server per state directory.
-    fn lock(&self) -> anyhow::Result<nix::fcntl::Flock<File>> {
+    /// One server per state directory. A standby holds the lock for moments only.
+    async fn lock(&self) -> anyhow::Result<nix::fcntl::Flock<File>> {
         let path = self.state.join("lock");
-        let file =
+        let mut file =
             File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(lock),
-            Err(_) => bail!("another walt-server uses {} (its lock is held)", self.state.display()),
+        let began = Instant::now();
+        while began.elapsed() < HANDOVER {
+            match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(lock),
+                Err((again, _)) => file = again,
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        bail!("another walt-server uses {} (its lock is held)", self.state.display())
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

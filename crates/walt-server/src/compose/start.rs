@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use walt_images::{Catalogue, PlatformKeys, Podman, Roots, Store, WaltLayer};
 use walt_logs::LogStore;
 use walt_model::{DeviceName, DeviceType, Mac, ServerConf};
+use walt_netboot::NetbootError;
 use walt_netboot::dhcp::{DhcpConfig, DhcpServer};
 use walt_netboot::dns::{DnsConfig, DnsServer};
 use walt_netboot::http::{HttpConfig, HttpServer};
@@ -19,7 +20,7 @@ use walt_netboot::ra::RouterAdvertiser;
 use walt_netboot::tftp::{TftpConfig, TftpServer};
 use walt_nfs::{HandleKey, NfsConfig, NfsServer, RootId};
 
-use super::Places;
+use super::{HANDOVER, Places};
 use crate::machines::Machines;
 use crate::net::{self, Networks, Stop};
 use crate::node_access::Ssh;
@@ -62,7 +63,7 @@ async fn on_networks(
     cancel: CancellationToken,
 ) -> Result<Arc<Platform>> {
     let platform = open(networks, places, Tasks::until(cancel)).await?;
-    let listeners = Listeners::bind(&platform)?;
+    let listeners = Listeners::bind(&platform).await?;
     let api = crate::api::bind(&places.socket())
         .with_context(|| format!("cannot open {}", places.socket().display()))?;
 
@@ -192,7 +193,7 @@ struct Listeners {
 }
 
 impl Listeners {
-    fn bind(platform: &Arc<Platform>) -> Result<Self> {
+    async fn bind(platform: &Arc<Platform>) -> Result<Self> {
         let place = &platform.place;
         let server = place.subnet.server();
         let interface = Some(place.interface.clone());
@@ -220,8 +221,8 @@ impl Listeners {
             }
         };
         Ok(Self {
-            dhcp: DhcpServer::bind(dhcp, policy.clone())?,
-            tftp: TftpServer::bind(tftp, policy.clone())?,
+            dhcp: taken_over(|| DhcpServer::bind(dhcp.clone(), policy.clone())).await?,
+            tftp: taken_over(|| TftpServer::bind(tftp.clone(), policy.clone())).await?,
             http: HttpServer::bind(http, policy.clone(), Some(web::routes()))?,
             dns: DnsServer::bind(dns, policy)?,
             nfs: NfsServer::bind(nfs, Arc::new(services.clone()))?,
@@ -242,6 +243,21 @@ impl Listeners {
         service(platform, "dhcp", self.dhcp.run(token()));
         if let Some(advertiser) = self.advertiser {
             service(platform, "router advertisement", advertiser.run(token()));
+        }
+    }
+}
+
+/// Opens a socket which a standby may be closing.
+async fn taken_over<T>(bind: impl Fn() -> Result<T, NetbootError>) -> Result<T, NetbootError> {
+    let began = Instant::now();
+    loop {
+        match bind() {
+            Err(NetbootError::Bind { source, .. })
+                if source.kind() == std::io::ErrorKind::AddrInUse && began.elapsed() < HANDOVER =>
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            done => return done,
         }
     }
 }

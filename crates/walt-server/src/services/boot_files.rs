@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use walt_model::platform_lines::DEVICES_STREAM;
+use walt_netboot::policy::FileDecision;
 
 use super::Services;
 use crate::registry::Device;
@@ -18,13 +19,23 @@ use crate::registry::Device;
 const PI_CONFIG: &str = "config.txt";
 
 /// What is found at a path.
-pub(super) enum Found {
+pub(crate) enum Found {
     /// This file, of that many bytes.
     File(File, u64),
     /// Nothing.
     Missing,
     /// Not now, and why.
     Denied(String),
+}
+
+impl From<Found> for FileDecision {
+    fn from(found: Found) -> Self {
+        match found {
+            Found::File(file, size) => Self::File { file, size },
+            Found::Missing => Self::Missing,
+            Found::Denied(why) => Self::Denied(why),
+        }
+    }
 }
 
 impl Services {
@@ -90,7 +101,7 @@ impl Services {
     }
 
     fn static_file(&self, path: &str) -> Found {
-        opened(open_in(&self.static_dir(), path))
+        file_in(&self.static_dir(), path)
     }
 
     fn static_dir(&self) -> PathBuf {
@@ -100,6 +111,11 @@ impl Services {
     fn has_no_firmware(&self) -> bool {
         std::fs::read_dir(self.static_dir()).map_or(true, |mut files| files.next().is_none())
     }
+}
+
+/// The file at a path inside a directory.
+pub(crate) fn file_in(dir: &Path, path: &str) -> Found {
+    opened(open_in(dir, path))
 }
 
 /// Opens a path inside a directory: neither `..` nor a symbolic link leads out of it.

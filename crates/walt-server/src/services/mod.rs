@@ -1,7 +1,7 @@
 //! What the services for nodes ask of the platform: the decisions behind DHCP, boot files, names, NFS
 //! and the node ports. Each file answers one part crate.
 
-mod boot_files;
+pub(crate) mod boot_files;
 mod exports;
 mod hub;
 mod policy;

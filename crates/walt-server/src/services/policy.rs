@@ -12,7 +12,6 @@ use walt_netboot::policy::{
 };
 
 use super::Services;
-use super::boot_files::Found;
 use crate::boot::{Boot, Loader};
 use crate::platform::ms_of;
 use crate::registry::Device;
@@ -48,7 +47,10 @@ impl BootPolicy for Services {
         {
             // Before the answer, which tells the node its name: it finds its `/persist` by it.
             self.dhcp_bound(request, ip);
-            device = platform.registry.by_mac(mac);
+            if let Some(node) = platform.registry.by_mac(mac).filter(|device| device.node.is_some())
+            {
+                device = Some(node);
+            }
         }
         let who = match device.as_ref().and_then(|device| device.node.as_ref()) {
             Some(node) if runs(&request.architectures, &node.model) => KnownClient::Node,
@@ -117,11 +119,7 @@ impl BootPolicy for Services {
                 _ => self.file_of_nobody(client, path),
             },
         };
-        match found {
-            Found::File(file, size) => FileDecision::File { file, size },
-            Found::Missing => FileDecision::Missing,
-            Found::Denied(why) => FileDecision::Denied(why),
-        }
+        found.into()
     }
 
     fn resolve(&self, name: &str) -> Option<Ipv4Addr> {

@@ -39,6 +39,11 @@ pub struct Snapshot {
     pub roots: Vec<RootInUse>,
 }
 
+/// The devices in the file of a platform that does not run; nothing is written.
+pub fn devices_in(path: &Path) -> Result<Vec<Device>, StateError> {
+    devices::all_devices(&schema::open_reader(path)?)
+}
+
 /// The platform state. Cheap to clone; the file is closed when the last clone is dropped.
 #[derive(Clone)]
 pub struct State {
