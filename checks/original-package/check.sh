@@ -59,6 +59,11 @@ asked=$(date +%s)
 clock=$(on /bin/_walt_internal_/walt-rpc sync_clock)
 ((clock >= asked && clock <= asked + 60)) || fail "sync_clock answered $clock at $asked"
 
+say "none of its tools failed"
+on journalctl -u walt-logs --no-pager >"$scratch/journal"
+grep -q walt-logs "$scratch/journal" || fail "its daemon has no journal"
+if grep -i traceback "$scratch/journal"; then fail "a traceback"; fi
+
 say "kexec by the original's tool: the kernel starts again without the firmware"
 before=$(on cat /proc/sys/kernel/random/boot_id)
 firmware_starts() { walt log show --history full --issuers "$node" --streams virtualconsole | grep -c SeaBIOS; }
@@ -72,6 +77,3 @@ kill -INT "$tail"
 wait "$tail" || true
 [ "$(on cat /proc/sys/kernel/random/boot_id)" != "$before" ] || fail "it has not rebooted"
 [ "$(firmware_starts)" = "$starts" ] || fail "the node went through its firmware"
-
-say "none of its tools failed"
-if on journalctl -u walt-logs --no-pager | grep -i traceback; then fail "a traceback"; fi

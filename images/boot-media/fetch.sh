@@ -102,7 +102,14 @@ mv "$work/parts/usr/lib/$kernel" "$work/parts/usr/lib/device-trees"
 mv "$work/parts/usr/share/doc/$kernel" "$work/parts/usr/share/doc/linux"
 echo "$recipe" >"$work/parts/recipe"
 chmod -R u=rwX,go=rX "$work/parts"
-rm -rf "$dir"
+if [ -e "$dir" ]; then
+  # Parts of another recipe are replaced; a folder of somebody else is not.
+  [ -f "$dir/recipe" ] || rmdir "$dir" || {
+    echo "$program: $dir is not a folder of parts, and not empty" >&2
+    exit 1
+  }
+  rm -rf "$dir"
+fi
 mv "$work/parts" "$dir"
 echo "$program: the parts are in $dir:" >&2
 sed "s/^/  /" "$dir/packages.list" >&2

@@ -78,6 +78,10 @@ impl Space {
         let mut nodes = std::collections::HashMap::new();
         for entry in fs::read_dir(folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
+            // What is not a node's is not ours to remove.
+            if mac_of(&name).is_none() {
+                continue;
+            }
             let node = Node {
                 boot_ms: 0,
                 end: CancellationToken::new(),
@@ -202,8 +206,8 @@ impl Space {
                 continue;
             }
             let since = *node.idle_since.get_or_insert(now);
-            match name.replace('-', ":").parse::<Mac>() {
-                Ok(mac) if now.duration_since(since) < ABSENCE => idle.push(mac),
+            match mac_of(name) {
+                Some(mac) if now.duration_since(since) < ABSENCE => idle.push(mac),
                 _ => old.push(name.clone()),
             }
         }
@@ -212,6 +216,10 @@ impl Space {
         }
         idle
     }
+}
+
+fn mac_of(name: &str) -> Option<Mac> {
+    name.replace('-', ":").parse().ok()
 }
 
 fn name_of(mac: Mac) -> String {

@@ -172,7 +172,12 @@ impl Spool {
             self.tail = appendable(&path_of(&self.dir, self.next))?;
             self.segments.push_back(Segment { first: self.next, bytes: 0 });
         }
-        self.tail.write_all(record.as_bytes())?;
+        let written = self.tail.write_all(record.as_bytes());
+        if let (Err(_), Some(tail)) = (&written, self.segments.back()) {
+            // The next record must not be glued to a part of this one.
+            self.tail.set_len(tail.bytes)?;
+        }
+        written?;
         if let Some(tail) = self.segments.back_mut() {
             tail.bytes += length;
         }

@@ -9,6 +9,9 @@ use walt_proto::spooled::Date;
 
 use super::Spool;
 
+/// Longest text kept as one line, in bytes: with its date it is within what servers take.
+const PIECE_MAX: usize = walt_proto::log_stream::LINE_MAX - 64;
+
 /// While lines were declared safe in this time, one who finds no room waits for it: the link works, only slower than
 /// the programs. After that lines are dropped: a program must not stop because the server is away.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -72,6 +75,21 @@ impl SharedSpool {
     /// # Errors
     /// The file system refuses.
     pub fn put(&self, stream: &str, date: Date, text: &str) -> io::Result<()> {
+        let mut rest = text;
+        // A server takes no longer lines: one that it refuses would come again for ever.
+        while rest.len() > PIECE_MAX {
+            let mut end = PIECE_MAX;
+            while !rest.is_char_boundary(end) {
+                end -= 1;
+            }
+            let (piece, after) = rest.split_at(end);
+            self.put_piece(stream, date, piece)?;
+            rest = after;
+        }
+        self.put_piece(stream, date, rest)
+    }
+
+    fn put_piece(&self, stream: &str, date: Date, text: &str) -> io::Result<()> {
         let mut state = self.lock();
         loop {
             if state.spool.tell_lost()? && state.spool.append(stream, date, text)? {

@@ -37,6 +37,17 @@ fn lines_come_back_as_they_were() {
 }
 
 #[test]
+fn long_lines_are_kept_in_pieces_that_servers_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = SharedSpool::open(dir.path(), 1 << 20).unwrap();
+    let text = "\u{fffd}".repeat(16 * 1024);
+    put(&spool, &text);
+    let pieces = Cursor::new(1).read(&spool, 9).unwrap();
+    assert!(pieces.len() > 2 && pieces.iter().all(|piece| piece.text.len() < 16 * 1024));
+    assert_eq!(pieces.iter().map(|piece| &*piece.text).collect::<String>(), text);
+}
+
+#[test]
 fn without_room_lines_are_counted_and_told_later() {
     let dir = tempfile::tempdir().unwrap();
     let spool = SharedSpool::open(dir.path(), 600_000).unwrap();
@@ -93,7 +104,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (0usize..40_000).prop_map(Step::Put),
+        4 => (0usize..16_000).prop_map(Step::Put),
         2 => (0u64..60).prop_map(Step::Acknowledge),
         1 => "(|[0-9]{1,3}\t|[0-9]{1,2}\t5\ts\tcut|\u{1})".prop_map(Step::Crash),
     ]
