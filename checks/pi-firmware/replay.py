@@ -69,7 +69,7 @@ class Board:
         self.mac = bytes.fromhex(pathlib.Path(f"/sys/class/net/{options.interface}/address").read_text().strip().replace(":", ""))
         self.wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
         self.wire.bind((options.interface, 0))
-        self.words = {"server": options.server, "name": options.name, "was": options.was, "mac-dashes": self.mac.hex("-")}
+        self.words = {"server": options.server, "name": options.name, "was": options.was, "mac-dashes": self.mac.hex("-"), "becomes": "node-" + self.mac[-3:].hex()}
         self.ip = None
         self.xid = None
         self.pending = None

@@ -104,6 +104,10 @@ impl NodeHub for Services {
     }
 
     fn boot_file(&self, of: BootFileOf, path: &str) -> Option<(File, u64)> {
+        // As by TFTP and HTTP: nothing above the boot folder, even inside the image.
+        if path.split('/').any(|part| part == "..") {
+            return None;
+        }
         let device = match of {
             BootFileOf::Mac(mac) => self.0.registry.by_mac(mac),
             BootFileOf::Ip(ip) => self.0.registry.by_ip(ip),
