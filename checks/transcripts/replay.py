@@ -16,10 +16,13 @@ class Peer:
 
     def __init__(self, port, sent=b""):
         self.socket = socket.create_connection((SERVER, port), timeout=10)
-        self.socket.sendall(sent)
+        self.send(sent)
 
     def send(self, data):
-        self.socket.sendall(data)
+        try:
+            self.socket.sendall(data)
+        except (ConnectionResetError, BrokenPipeError):
+            pass  # It was refused before its end: what was answered is still to be read.
 
     def line(self):
         out = b""
