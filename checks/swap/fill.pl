@@ -31,3 +31,5 @@ for my $n (0 .. $count - 1) {
     exit 1;
 }
 say_it('all', $count, 'pages are right, swap', swap_used(), 'KiB');
+# At once: an orderly end would read all pages from the server again.
+kill 'KILL', $$;
