@@ -326,6 +326,8 @@ impl Platform {
 
 impl Drop for Platform {
     fn drop(&mut self) {
+        // After Ctrl-C too, everything is taken down.
+        crate::command::clear_interruption();
         for outcome in [self.stop_server(), self.place.sweep()] {
             if let Err(error) = outcome {
                 eprintln!("warning: {error:#}");
