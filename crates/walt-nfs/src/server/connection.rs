@@ -83,8 +83,12 @@ impl Connection {
     /// Every `.await` in here may be dropped without losing a byte.
     async fn run(&mut self) -> io::Result<()> {
         loop {
-            self.take_calls()?;
+            let more = self.take_calls()?;
             self.send()?;
+            if more && may_take(self.in_flight, &self.output) {
+                // What was sent has made room for calls that are here already: nothing else would wake us for them.
+                continue;
+            }
             // One of the three is always awaited: when no calls are taken, some are under way or
             // some replies are to be sent.
             tokio::select! {
@@ -104,11 +108,11 @@ impl Connection {
         }
     }
 
-    /// Carries out the calls that are there.
-    fn take_calls(&mut self) -> io::Result<()> {
+    /// Carries out the calls that are there; `true` if some may be left, for want of room.
+    fn take_calls(&mut self) -> io::Result<bool> {
         while may_take(self.in_flight, &self.output) {
             let Some(record) = self.input.next()? else {
-                return Ok(());
+                return Ok(false);
             };
             let outcome = self.service.call(
                 self.client,
@@ -130,7 +134,7 @@ impl Connection {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn finish_call(&mut self, reply: Option<Vec<u8>>) {
