@@ -222,6 +222,8 @@ impl Platform {
         command.arg("--state-dir").arg(&self.place.state);
         command.arg("--run-dir").arg(&self.place.run);
         command.arg("--pxe-dir").arg(self.place.state.join("pxe"));
+        // Checks may name a step at which it is killed.
+        command.env("WALT_KILL_POINTS", "1");
         command
     }
 

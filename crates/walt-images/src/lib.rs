@@ -6,6 +6,7 @@
 //! * [`roots`]: an image as a directory to serve: its layers, a writable layer of ours above, the
 //!   walt layer in it. Survives a kill of the server.
 //! * [`layer`]: what is written into an image (a plan, and what carries it out).
+//! * [`turn`]: one change at a time for each image name.
 //! * [`inside`]: file operations that cannot leave a directory, whatever its symlinks say.
 
 pub mod catalogue;
@@ -20,6 +21,7 @@ pub mod mounts;
 pub mod percent;
 pub mod podman;
 pub mod roots;
+pub mod turn;
 
 pub use catalogue::{Catalogue, CatalogueError, ImageEntry, ImageId};
 

@@ -5,6 +5,7 @@ pub mod boot;
 pub mod compose;
 pub mod configuration;
 pub mod console;
+pub mod killpoint;
 pub mod machines;
 pub mod net;
 pub mod node_access;

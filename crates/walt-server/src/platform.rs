@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use walt_images::turn::Turns;
 use walt_logs::{LogRecord, LogStore, StreamName, Timestamp};
 use walt_model::{DownCause, Mac, Subnet, platform_lines};
 use walt_netboot::policy::Seen;
@@ -51,6 +52,8 @@ pub struct Platform {
     pub boots: BootBook,
     /// Images and their roots.
     pub images: ServedImages,
+    /// Who changes which image.
+    pub turns: Turns,
     /// Persistent directories of nodes.
     pub persist: PersistDirs,
     /// Virtual machines.

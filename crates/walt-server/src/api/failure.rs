@@ -124,6 +124,7 @@ impl From<WorkflowError> for Failure {
             WorkflowError::Registry(error) => return error.into(),
             WorkflowError::State(error) => return error.into(),
             WorkflowError::Serve { .. } => (ErrorKind::Unavailable, None),
+            WorkflowError::Busy(_) => (ErrorKind::Conflict, Some("try again when it has ended")),
             WorkflowError::Store(_) => (ErrorKind::Unavailable, Some("is podman installed?")),
             WorkflowError::NoSuchImage(_) => (ErrorKind::NotFound, Some("walt image show")),
             WorkflowError::NoDefaultImage { .. } => {

@@ -236,7 +236,7 @@ pub(super) async fn reboot(
 }
 
 /// Reboots nodes and tells the results, nodes with the same one together.
-async fn tell_reboots(
+pub(super) async fn tell_reboots(
     platform: &Shared,
     nodes: Vec<Device>,
     hard: bool,

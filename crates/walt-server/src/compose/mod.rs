@@ -140,6 +140,7 @@ impl Places {
         };
         let state = made(&options.state_dir)?;
         let run = made(&options.run_dir)?;
+        crate::killpoint::enable(&run);
         for name in PRIVATE {
             let dir = made(&state.join(name))?;
             std::fs::set_permissions(&dir, Permissions::from_mode(0o700))

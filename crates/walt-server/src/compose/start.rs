@@ -128,6 +128,7 @@ async fn open(networks: &Networks, places: &Places, tasks: Tasks) -> Result<Arc<
         presence,
         boots,
         images: ServedImages::new(catalogue, roots, layer, index_dir, readers),
+        turns: Default::default(),
         persist: PersistDirs::open(&places.state).context("persistent directories")?,
         logs,
         state,

@@ -6,6 +6,7 @@
 pub mod boot_image;
 pub mod clone_default;
 pub mod create;
+pub mod image;
 pub mod reboot;
 pub mod remove;
 pub mod rename;
@@ -43,6 +44,9 @@ pub enum WorkflowError {
         /// Why.
         source: ServeError,
     },
+    /// Somebody else changes this image.
+    #[error(transparent)]
+    Busy(#[from] walt_images::turn::Busy),
     /// The image store does not work.
     #[error("The image store did not answer: {0}.")]
     Store(#[from] walt_images::CatalogueError),

@@ -1,21 +1,49 @@
-//! Images.
+//! Images: one file for each kind of request; [`routes`] lists them all.
 
-use axum::Json;
 use axum::extract::State;
-use walt_images::ImageEntry;
-use walt_model::UserName;
-use walt_proto::api::Empty;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use walt_images::turn::Turn;
+use walt_images::{ImageEntry, ImageId};
+use walt_model::{DownCause, ImageFullName, UserName};
 use walt_proto::api::image::{Cloned, Image, ImageSet, ImagesQuery};
+use walt_proto::api::{Empty, route};
 
 use super::Shared;
 use super::caller::Caller;
 use super::extract::{Body, Query};
 use super::failure::Failure;
+use super::node::tell_reboots;
+use super::stream::Reporter;
 use crate::platform::Platform;
 use crate::workflow::WorkflowError;
 use crate::workflow::clone_default::for_newcomer;
+use crate::workflow::image::{Origin, put};
 
-pub(super) async fn list(
+/// The endpoints of images.
+pub(super) fn routes() -> Router<Shared> {
+    Router::new()
+        .route(route::IMAGES, get(list))
+        .route(route::IMAGES_CLONE_DEFAULTS, post(clone_defaults))
+}
+
+/// Gives a name to a new image ([`put`]), then reboots the nodes that boot it and tells how that went.
+pub(super) async fn put_and_reboot(
+    platform: &Shared,
+    turn: &Turn,
+    image: &ImageFullName,
+    id: &ImageId,
+    origin: &Origin,
+    report: &Reporter,
+) -> Result<(), Failure> {
+    let put = put(platform, turn, image, id, origin, report).await?;
+    if !put.nodes.is_empty() {
+        tell_reboots(platform, put.nodes, false, DownCause::ImageChange, report).await;
+    }
+    Ok(())
+}
+
+async fn list(
     State(platform): State<Shared>,
     caller: Caller,
     Query(query): Query<ImagesQuery>,
@@ -32,7 +60,7 @@ pub(super) async fn list(
     Ok(Json(images))
 }
 
-pub(super) async fn clone_defaults(
+async fn clone_defaults(
     State(platform): State<Shared>,
     caller: Caller,
     Body(Empty {}): Body<Empty>,
