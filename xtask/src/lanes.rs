@@ -3,7 +3,7 @@
 //! A scenario mostly waits for emulated machines of one processor: two lanes on two cores end in little more than half the time.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +12,9 @@ use crate::binaries::{Binaries, Profile};
 use crate::checks::{self, Check};
 use crate::platform::{self, Place, Platform};
 use crate::report::Report;
+
+/// So many failures may be the machine's: emulated processors on one that is busy miss a deadline now and then.
+const UNSTEADY_MAX: usize = 3;
 use crate::{media, node_image};
 
 /// Builds the programs and starts that many platforms, each from nothing: what an earlier run left must not decide what this one finds.
@@ -41,10 +44,11 @@ pub fn platforms(name: &str, lanes: usize, report: &mut Report) -> Result<Vec<Pl
     Ok(running)
 }
 
-/// Runs every check once on one of the platforms; those that want to be alone come last, one at a time.
-pub fn run(checks: Vec<Check>, platforms: &[Platform], logs: &Path, report: &mut Report) {
-    let (alone, mut beside): (Vec<Check>, Vec<Check>) =
-        checks.into_iter().partition(|check| check.alone);
+/// Runs every check on one of the platforms; those that want to be alone come last, one at a time. The few that failed are
+/// then run once more, with nothing beside them: what passes only then is reported as unsteady.
+pub fn run(checks: &[Check], platforms: &[Platform], logs: &Path, report: &mut Report) {
+    let (alone, mut beside): (Vec<&Check>, Vec<&Check>) =
+        checks.iter().partition(|check| check.alone);
     // The longest first, so that the lanes end together; the queue is taken from its end.
     beside.sort_by_key(|check| check.limit);
     if platforms.len() > 1 {
@@ -70,16 +74,38 @@ pub fn run(checks: Vec<Check>, platforms: &[Platform], logs: &Path, report: &mut
     }
     if let Some(platform) = platforms.first() {
         lane(&Mutex::new(alone), platform, logs, report);
+        if report.failed.len() <= UNSTEADY_MAX {
+            again(checks, platform, logs, report);
+        }
     }
 }
 
-fn lane(queue: &Mutex<Vec<Check>>, platform: &Platform, logs: &Path, report: &mut Report) {
+fn again(checks: &[Check], platform: &Platform, logs: &Path, report: &mut Report) {
+    for check in checks {
+        let outcome = report.again(&title(check), || {
+            checks::run(check, platform, &log(check, logs, "-again")).map(drop)
+        });
+        if outcome.is_err() {
+            return;
+        }
+    }
+}
+
+fn title(check: &Check) -> String {
+    format!("check: {}", check.name)
+}
+
+fn log(check: &Check, logs: &Path, ending: &str) -> PathBuf {
+    logs.join(format!("{}{ending}.log", check.name.replace([' ', '='], "-")))
+}
+
+fn lane(queue: &Mutex<Vec<&Check>>, platform: &Platform, logs: &Path, report: &mut Report) {
     loop {
         let next = queue.lock().map(|mut queue| queue.pop());
         let Ok(Some(check)) = next else { return };
-        let log = logs.join(format!("{}.log", check.name.replace([' ', '='], "-")));
-        let name = format!("check: {}", check.name);
-        let outcome = report.run_beside(&name, || checks::run(&check, platform, &log).map(drop));
+        let log = log(check, logs, "");
+        let outcome =
+            report.run_beside(&title(check), || checks::run(check, platform, &log).map(drop));
         if outcome.is_err() {
             return;
         }

@@ -171,7 +171,7 @@ fn scenarios(options: &Options, report: &mut Report) -> Result<()> {
     }
     let lanes = options.lanes.unwrap_or(if word.is_some() { 1 } else { 2 }).max(1);
     let platforms = lanes::platforms(&options.name, lanes, report)?;
-    lanes::run(wanted, &platforms, &folder()?, report);
+    lanes::run(&wanted, &platforms, &folder()?, report);
     if word.is_none()
         && let Some(platform) = platforms.first()
     {
@@ -187,9 +187,22 @@ fn summary(report: &mut Report, total: Duration) -> Result<()> {
         println!("  {:>8}  {name}", seconds(*duration));
     }
     println!("Total: {}", seconds(total));
-    for (name, why) in &report.failed {
-        println!("FAILED: {name}: {}", why.lines().next().unwrap_or_default());
+    for (name, why) in &report.unsteady {
+        println!("UNSTEADY (passed when run again): {name}: {}", last_line(why));
     }
-    println!("\n{} passed, {} failed", report.done.len(), report.failed.len());
+    for (name, why) in &report.failed {
+        println!("FAILED: {name}: {}", last_line(why));
+    }
+    let unsteady = match report.unsteady.len() {
+        0 => String::new(),
+        count => format!(" ({count} of them unsteady)"),
+    };
+    println!("\n{} passed{unsteady}, {} failed", report.done.len(), report.failed.len());
     if report.failed.is_empty() { Ok(()) } else { bail!("{} failed", report.failed.len()) }
+}
+
+/// Where a check says what failed.
+fn last_line(why: &str) -> &str {
+    let told = why.lines().find(|line| line.contains("FAILED"));
+    told.or(why.lines().next()).unwrap_or_default()
 }
