@@ -7,11 +7,13 @@
 //!   walt layer in it. Survives a kill of the server.
 //! * [`layer`]: what is written into an image (a plan, and what carries it out).
 //! * [`turn`]: one change at a time for each image name.
+//! * [`foreign`]: programs of another CPU.
 //! * [`inside`]: file operations that cannot leave a directory, whatever its symlinks say.
 
 pub mod catalogue;
 pub mod command;
 pub mod features;
+pub mod foreign;
 pub mod inject;
 pub mod inside;
 pub mod keys;

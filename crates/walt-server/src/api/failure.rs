@@ -126,6 +126,9 @@ impl From<WorkflowError> for Failure {
             WorkflowError::Serve { .. } => (ErrorKind::Unavailable, None),
             WorkflowError::Busy(_) => (ErrorKind::Conflict, Some("try again when it has ended")),
             WorkflowError::Store(_) => (ErrorKind::Unavailable, Some("is podman installed?")),
+            WorkflowError::Foreign(_) => {
+                (ErrorKind::Unavailable, Some("walt help show foreign-cpus"))
+            }
             WorkflowError::NoSuchImage(_) => (ErrorKind::NotFound, Some("walt image show")),
             WorkflowError::NoDefaultImage { .. } => {
                 (ErrorKind::Unavailable, Some("cargo xtask demo makes the default image"))

@@ -50,6 +50,9 @@ pub enum WorkflowError {
     /// The image store does not work.
     #[error("The image store did not answer: {0}.")]
     Store(#[from] walt_images::CatalogueError),
+    /// The image is for another CPU, and its programs do not run here.
+    #[error("{}.", walt_model::sentence::capitalised(&.0.to_string()))]
+    Foreign(#[from] walt_images::foreign::ForeignError),
     /// No such image in the working set.
     #[error("Error: No such image '{0}'.")]
     NoSuchImage(ImageName),
