@@ -17,6 +17,7 @@ pub mod node;
 pub mod process;
 pub mod qemu;
 pub mod qmp;
+mod running;
 pub mod spec;
 mod supervisor;
 pub mod tap;

@@ -1,34 +1,26 @@
 //! The task that owns a node's QEMU.
 
 use std::io;
-use std::path::Path;
-use std::process::Stdio;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::process::Child;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::accel::{self, Accel};
-use crate::console::{Console, bound_log, tail};
-use crate::disk;
+use crate::accel::Accel;
+use crate::console::{Console, bound_log};
 use crate::node::{Event, NodeError, Status};
-use crate::process::{Identity, Process, by_pid_file};
-use crate::qemu::{self, Uefi};
+use crate::process::Process;
+use crate::qemu;
 use crate::qmp::{Qmp, QmpEvent};
-use crate::spec::{Firmware, NodeSpec};
+use crate::running::{self, Running};
+use crate::spec::NodeSpec;
 use crate::tap;
 use walt_model::settings::BootDelay;
 
-/// What is known of the QEMU that runs, in the node's directory.
-const RECORD: &str = "qemu.json";
-/// How long QEMU may take to open its sockets.
-const START_DEADLINE: Duration = Duration::from_secs(15);
 /// How long QEMU may take to end by itself before it is killed.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 /// Delay before a guest that switched itself off is started again.
@@ -50,40 +42,6 @@ pub(crate) enum Order {
     Stop(oneshot::Sender<Result<(), NodeError>>),
     Start(oneshot::Sender<Result<(), NodeError>>),
     Remove(oneshot::Sender<Result<(), NodeError>>),
-}
-
-#[derive(Serialize, Deserialize)]
-struct Record {
-    identity: Identity,
-    accel: Accel,
-    /// Seconds since 1970.
-    started: u64,
-    /// The command line, for a person who looks.
-    args: Vec<String>,
-}
-
-/// A QEMU that runs.
-struct Running {
-    process: Process,
-    /// Ours to wait for, when this server started it.
-    child: Option<Child>,
-    qmp: Option<(Qmp, mpsc::Receiver<QmpEvent>)>,
-    console: Option<JoinHandle<()>>,
-    started: u64,
-    /// Its command line.
-    args: Vec<String>,
-    /// The guest asked for its power to be cut.
-    powered_off: bool,
-    /// When a panicked guest is reset.
-    reset_at: Option<Instant>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(console) = &self.console {
-            console.abort();
-        }
-    }
 }
 
 pub(crate) struct Supervisor {
@@ -184,36 +142,23 @@ impl Supervisor {
 
     /// Finds the QEMU that runs for this node, or starts one.
     pub(crate) async fn adopt_or_start(&mut self) -> Result<(), NodeError> {
-        match self.find() {
-            Some((process, record)) => {
-                let spec = self.spec();
-                if let Err(error) = tap::plug(&spec.tap_name(), &spec.bridge) {
-                    // EBUSY: QEMU holds the tap. It is there, which is all we want.
-                    if !tap::exists(&spec.tap_name()) {
-                        tracing::warn!(node = spec.name, %error, "the network plug of a running virtual node is gone");
-                    }
-                }
-                let pid = process.identity().pid;
-                let (accel, started, args) = record
-                    .map_or((Accel::Tcg, now(), Vec::new()), |r| (r.accel, r.started, r.args));
-                self.last_accel = Some(accel);
-                self.running = Some(Running {
-                    process,
-                    child: None,
-                    qmp: None,
-                    console: None,
-                    started,
-                    args,
-                    powered_off: false,
-                    reset_at: None,
-                });
-                self.upkeep().await;
-                tracing::info!(node = spec.name, pid, "virtual node found running");
-                let _ = self.events.send(Event::Adopted(pid));
-                Ok(())
+        let spec = self.spec();
+        let Some((running, accel)) = running::find(&spec.dir) else {
+            return self.start_after_pause().await;
+        };
+        if let Err(error) = tap::plug(&spec.tap_name(), &spec.bridge) {
+            // EBUSY: QEMU holds the tap. It is there, which is all we want.
+            if !tap::exists(&spec.tap_name()) {
+                tracing::warn!(node = spec.name, %error, "the network plug of a running virtual node is gone");
             }
-            None => self.start_after_pause().await,
         }
+        let pid = running.process.identity().pid;
+        self.last_accel = Some(accel);
+        self.running = Some(running);
+        self.upkeep().await;
+        tracing::info!(node = spec.name, pid, "virtual node found running");
+        let _ = self.events.send(Event::Adopted(pid));
+        Ok(())
     }
 
     /// Takes the tap away, after a start that failed and will not be tried again.
@@ -228,87 +173,11 @@ impl Supervisor {
         self.spec.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn find(&self) -> Option<(Process, Option<Record>)> {
-        let dir = self.spec().dir;
-        let record = std::fs::read(dir.join(RECORD)).ok();
-        let record = record.and_then(|text| serde_json::from_slice::<Record>(&text).ok());
-        if let Some(record) = record
-            && let Ok(process) = Process::hold(&record.identity)
-        {
-            return Some((process, Some(record)));
-        }
-        let identity = by_pid_file(&dir.join(qemu::PID_FILE))?;
-        Some((Process::hold(&identity).ok()?, None))
-    }
-
     async fn start(&mut self) -> Result<(), NodeError> {
         self.start_at = None;
         let spec = self.spec();
-        let io_error = |what: &str| {
-            let (name, what) = (spec.name.clone(), what.to_owned());
-            move |source: io::Error| NodeError::Io { name, what, source }
-        };
-        std::fs::create_dir_all(&spec.dir).map_err(io_error("make its directory"))?;
-        let uefi = match spec.firmware {
-            Firmware::Bios => None,
-            Firmware::Uefi => Some(Uefi::find().ok_or(NodeError::NoUefi)?),
-        };
-        if let Some(uefi) = &uefi {
-            copy_once(&uefi.vars, &spec.dir.join(qemu::UEFI_VARS))
-                .map_err(io_error("copy the UEFI variables"))?;
-        }
-        tap::plug(&spec.tap_name(), &spec.bridge).map_err(io_error("plug it into its network"))?;
-        disk::make(&spec.dir, &spec.disks)
-            .await
-            .map_err(|source| NodeError::Disk { name: spec.name.clone(), source })?;
-        let accel = accel::probe().await.accel;
-        let args = qemu::arguments(&spec, accel, uefi.as_ref());
-        let child = spawn(&spec.dir, &args)
-            .map_err(io_error("run qemu-system-x86_64 (is QEMU installed?)"))?;
-        let failed = |reason: String| NodeError::Start { name: spec.name.clone(), reason };
-        let last_words = || last_words(&spec.dir);
-        let identity = child
-            .id()
-            .and_then(|pid| Identity::of(pid).ok())
-            .ok_or_else(|| failed(last_words()))?;
-        let process = Process::hold(&identity).map_err(|_| failed(last_words()))?;
-        let pid = identity.pid;
-        let record = Record { identity, accel, started: now(), args: args.clone() };
-        if let Err(error) = write_record(&spec.dir, &record) {
-            // A full disk: a QEMU nobody knows of would hold the tap for ever.
-            process.end(Duration::ZERO).await;
-            return Err(io_error("note its process")(error));
-        }
-        let mut running = Running {
-            process,
-            child: Some(child),
-            qmp: None,
-            console: None,
-            started: record.started,
-            args,
-            powered_off: false,
-            reset_at: None,
-        };
-        let connected = tokio::select! {
-            () = running.process.ended() => Err(last_words()),
-            connected = tokio::time::timeout(START_DEADLINE, self.connect(&spec.dir)) =>
-                connected.map_err(|_| format!("its sockets did not open in {} s: {}", START_DEADLINE.as_secs(), last_words())),
-        };
-        let speaks = match connected {
-            Ok((qmp, console)) => {
-                running.console = Some(console);
-                // The console is connected: the guest may speak.
-                let speaks = qmp.0.execute("cont", json!({})).await;
-                running.qmp = Some(qmp);
-                speaks.map(drop).map_err(NodeError::from)
-            }
-            Err(reason) => Err(failed(reason)),
-        };
-        if let Err(error) = speaks {
-            running.process.end(Duration::ZERO).await;
-            let _ = std::fs::remove_file(spec.dir.join(RECORD));
-            return Err(error);
-        }
+        let (running, accel) = running::launch(&spec, &self.console).await?;
+        let pid = running.process.identity().pid;
         self.last_accel = Some(accel);
         self.running = Some(running);
         tracing::info!(node = spec.name, pid, ?accel, "virtual node started");
@@ -339,13 +208,7 @@ impl Supervisor {
     async fn renew(&mut self) {
         let (Some(running), Some(accel)) = (&self.running, self.last_accel) else { return };
         let (spec, pause) = (self.spec(), self.pause());
-        let uefi = match spec.firmware {
-            Firmware::Bios => None,
-            Firmware::Uefi => Uefi::find(),
-        };
-        let as_wanted = running.args == qemu::arguments(&spec, accel, uefi.as_ref())
-            && disk::are_made(&spec.dir, &spec.disks);
-        if as_wanted && pause.is_zero() {
+        if running.is_as_wanted(&spec, accel) && pause.is_zero() {
             return;
         }
         match self.stop(Duration::ZERO).await {
@@ -353,18 +216,6 @@ impl Supervisor {
             Err(error) => {
                 tracing::warn!(node = spec.name, %error, "it goes on with its old settings");
             }
-        }
-    }
-
-    /// Both sockets of a QEMU that just started.
-    async fn connect(&self, dir: &Path) -> ((Qmp, mpsc::Receiver<QmpEvent>), JoinHandle<()>) {
-        loop {
-            if let Ok(qmp) = Qmp::connect(dir, qemu::QMP_SOCKET).await
-                && let Ok(console) = self.console.connect(dir).await
-            {
-                return (qmp, console);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -462,7 +313,7 @@ impl Supervisor {
         if let Some(child) = &mut running.child {
             let _ = child.wait().await;
         }
-        let _ = std::fs::remove_file(self.spec().dir.join(RECORD));
+        running::forget(&self.spec().dir);
         self.backoff = BACKOFF.0;
         let _ = self.events.send(Event::Stopped);
         Ok(())
@@ -530,7 +381,7 @@ impl Supervisor {
             }
         }
         let spec = self.spec();
-        let _ = std::fs::remove_file(spec.dir.join(RECORD));
+        running::forget(&spec.dir);
         let mut reason = match &mut running.child {
             Some(child) => child
                 .wait()
@@ -546,7 +397,7 @@ impl Supervisor {
         if running.uptime() > STABLE {
             self.backoff = BACKOFF.0;
         }
-        let words = last_words(&spec.dir);
+        let words = running::last_words(&spec.dir);
         if !words.is_empty() {
             reason = format!("{reason}: {words}");
         }
@@ -591,12 +442,6 @@ impl Supervisor {
     }
 }
 
-impl Running {
-    fn uptime(&self) -> Duration {
-        Duration::from_secs(now().saturating_sub(self.started))
-    }
-}
-
 async fn next(events: Option<&mut mpsc::Receiver<QmpEvent>>) -> Option<QmpEvent> {
     match events {
         Some(events) => events.recv().await,
@@ -616,47 +461,4 @@ async fn until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
-}
-
-/// Runs QEMU in a session of its own: signals meant for the server do not reach it.
-fn spawn(dir: &Path, args: &[String]) -> io::Result<Child> {
-    let messages = std::fs::File::create(dir.join(qemu::MESSAGES))?;
-    let mut command = tokio::process::Command::new(qemu::PROGRAM);
-    command
-        .args(args)
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .stdout(messages.try_clone()?)
-        .stderr(messages);
-    // SAFETY: setsid(2) is async-signal-safe and touches nothing of ours.
-    unsafe {
-        command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?));
-    }
-    command.spawn()
-}
-
-/// The end of QEMU's messages.
-fn last_words(dir: &Path) -> String {
-    let words = tail(&dir.join(qemu::MESSAGES), 600).unwrap_or_default();
-    String::from_utf8_lossy(&words).trim().to_owned()
-}
-
-fn write_record(dir: &Path, record: &Record) -> io::Result<()> {
-    let temporary = dir.join("qemu.json.new");
-    std::fs::write(&temporary, serde_json::to_vec_pretty(record)?)?;
-    std::fs::rename(temporary, dir.join(RECORD))
-}
-
-fn copy_once(from: &Path, to: &Path) -> io::Result<()> {
-    if to.exists() {
-        return Ok(());
-    }
-    let temporary = to.with_extension("new");
-    std::fs::copy(from, &temporary)?;
-    std::fs::rename(temporary, to)
 }
