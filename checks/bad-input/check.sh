@@ -51,22 +51,9 @@ expect_failure "not a node" walt node reboot walt-server
 new_machine hostile
 new_machine stranger
 on() { ip netns exec hostile "$@"; }
-cat >"$scratch/udhcpc-script" <<'SCRIPT'
-#!/bin/sh
-[ "$1" != bound ] || { ip addr add "$ip/24" dev eth0 && echo "$ip" >"$LEASE_OUT"; }
-SCRIPT
-chmod +x "$scratch/udhcpc-script"
-# address MACHINE [OPTION...]: gives it a leased address and prints that.
-address() {
-  local machine=$1
-  shift
-  LEASE_OUT=$scratch/$machine ip netns exec "$machine" \
-    udhcpc -f -q -n -i eth0 -s "$scratch/udhcpc-script" "$@" >/dev/null 2>&1
-  cat "$scratch/$machine"
-}
-stranger=$(address stranger)
+stranger=$(lease stranger)
 say "a stranger has $stranger; a node is at a hostile machine: it may ask for more"
-ip=$(address hostile -V walt.node.pc-x86-64)
+ip=$(lease hostile -V walt.node.pc-x86-64)
 eventually 20 bash -c "walt node show --all --json | jq -e '.[] | select(.ip == \"$ip\")'"
 name=$(walt node show --all --json | jq -r ".[] | select(.ip == \"$ip\") | .name")
 eventually 60 on curl -sf -o /dev/null "http://$server/boot/start.ipxe"
@@ -141,7 +128,7 @@ platform-remove-image "$(id -un)/gone"
 platform-kill-server
 eventually 60 walt node show
 expect_output "no image is called '.*/gone:latest'" on tftp -m binary $server -c get kernel "$scratch/leak"
-address hostile -V PXEClient:Arch:00000:UNDI:002001 -F iPXE >/dev/null || true
+lease hostile -V PXEClient:Arch:00000:UNDI:002001 -F iPXE >/dev/null || true
 on tftp -m binary $server -c get start.ipxe "$scratch/leak"
 expect_output "no image is called '.*/gone:latest'" walt node show --boot "$name"
 expect_failure "no such image 'gone'" walt node boot --yes "$name" gone

@@ -91,6 +91,20 @@ new_machine() {
   platform-machine "$1"
 }
 
+# lease MACHINE [OPTION...]: asks for an address as udhcpc does (-V CLASS: as what), gives it to the machine and prints it.
+lease() {
+  local machine=$1
+  shift
+  cat >"$scratch/lease-script" <<'SCRIPT'
+#!/bin/sh
+[ "$1" != bound ] || { ip addr replace "$ip/$mask" dev eth0 && echo "$ip" >"$LEASE_OUT"; }
+SCRIPT
+  chmod +x "$scratch/lease-script"
+  LEASE_OUT=$scratch/lease-of-$machine ip netns exec "$machine" \
+    udhcpc -f -q -n -i eth0 -s "$scratch/lease-script" "$@" >&2
+  cat "$scratch/lease-of-$machine"
+}
+
 # new_guest NAME [OPTIONS...]: a QEMU machine plugged into walt-net for the time of the check (see platform-guest).
 new_guest() {
   guests+=("$1")

@@ -14,12 +14,7 @@ agent=${WALT_CHECK_AGENT:-$scratch/walt-node.x86_64}
 [ -e "$agent" ] || (cd "${WALT_CHECK_REPOSITORY:?}" && cargo xtask agent --target x86_64 --out "$scratch") >"$scratch/built"
 new_machine $machine
 mac=$(ip netns exec $machine cat /sys/class/net/eth0/address)
-cat >"$scratch/udhcpc-script" <<'SCRIPT'
-#!/bin/sh
-[ "$1" != bound ] || ip addr add "$ip/$mask" dev eth0
-SCRIPT
-chmod +x "$scratch/udhcpc-script"
-ip netns exec $machine udhcpc -f -q -n -i eth0 -V walt.node.pc-x86-64 -s "$scratch/udhcpc-script"
+lease $machine -V walt.node.pc-x86-64
 of_node() { walt node show --all --json | jq -er ".[] | select(.mac == \"$mac\") | $1"; }
 eventually 120 of_node .name
 node=$(of_node .name)

@@ -15,20 +15,11 @@ guest=swapper
 say "meanwhile, foreign clients: who is no node gets no swap space"
 new_machine foreign
 on() { ip netns exec foreign "$@"; }
-cat >"$scratch/udhcpc-script" <<'SCRIPT'
-#!/bin/sh
-[ "$1" = bound ] && echo "$ip" >"$LEASE_OUT"
-exit 0
-SCRIPT
-chmod +x "$scratch/udhcpc-script"
-lease() { LEASE_OUT=$scratch/lease on udhcpc -f -q -n -i eth0 -s "$scratch/udhcpc-script" "$@"; }
-lease
-ip=$(cat "$scratch/lease")
-on ip addr add "$ip/24" dev eth0
+ip=$(lease foreign)
 expect_output "swap-16G" on nbd-client -l $server
 expect_failure "replied with error" on nbdinfo "nbd://$server/swap-16G"
 say "it becomes a node"
-lease -V walt.node.pc-x86-64
+[ "$(lease foreign -V walt.node.pc-x86-64)" = "$ip" ]
 eventually 60 bash -c "walt node show --all --json | jq -e '.[] | select(.ip == \"$ip\")'"
 
 say "the transcript of the protocol, and what is malformed"

@@ -6,15 +6,9 @@
 server=192.168.152.1
 new_machine scribe
 on() { ip netns exec scribe "$@"; }
-cat >"$scratch/lease" <<'SCRIPT'
-#!/bin/sh
-[ "$1" != bound ] || { ip addr add "$ip/24" dev eth0 && echo "$ip" >"$LEASE_OUT"; }
-SCRIPT
-chmod +x "$scratch/lease"
 
 say "a machine becomes a node"
-LEASE_OUT=$scratch/ip on udhcpc -f -q -n -i eth0 -s "$scratch/lease" -V walt.node.pc-x86-64
-ip=$(cat "$scratch/ip")
+ip=$(lease scribe -V walt.node.pc-x86-64)
 mac=$(on cat /sys/class/net/eth0/address)
 of_node() { walt node show --all --json | jq -er ".[] | select(.mac == \"$mac\") | $1"; }
 eventually 20 of_node .name
