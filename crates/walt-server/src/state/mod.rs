@@ -9,6 +9,7 @@
 mod boots;
 mod devices;
 mod error;
+mod images;
 mod roots;
 mod schema;
 mod writer;
@@ -23,6 +24,7 @@ use walt_model::{DeviceName, ImageFullName, Mac};
 pub use boots::{Boot, KEPT_BOOTS};
 pub use devices::{Device, Firmware, Node, Settings};
 pub use error::StateError;
+pub use images::{Change, Content, Version};
 pub use roots::RootInUse;
 pub use writer::Pending;
 
@@ -169,6 +171,65 @@ impl State {
     /// A node no longer reads this image root.
     pub fn release_root(&self, node: Mac, root: String) -> Pending<()> {
         self.writer.change("release_root", move |conn| roots::remove(conn, node, &root))
+    }
+
+    /// The versions of an image name, oldest first.
+    pub async fn image_versions(&self, image: &ImageFullName) -> Result<Vec<Version>, StateError> {
+        let image = image.clone();
+        self.read(move |conn| images::versions(conn, Some(&image))).await
+    }
+
+    /// The versions of all image names, in the order of names, oldest first.
+    pub async fn all_image_versions(&self) -> Result<Vec<Version>, StateError> {
+        self.read(|conn| images::versions(conn, None)).await
+    }
+
+    /// The changes of image names that have begun and not ended.
+    pub async fn image_changes(&self) -> Result<Vec<(ImageFullName, Change)>, StateError> {
+        self.read(images::changes).await
+    }
+
+    /// Adds the latest version of an image name; gives its number.
+    pub fn add_image_version(&self, image: ImageFullName, content: Content) -> Pending<u32> {
+        self.writer
+            .change("add_image_version", move |conn| images::add_version(conn, &image, &content))
+    }
+
+    /// Forgets one version of an image name.
+    pub fn forget_image_version(&self, image: ImageFullName, number: u32) -> Pending<()> {
+        self.writer.change("forget_image_version", move |conn| {
+            images::forget_version(conn, &image, number)
+        })
+    }
+
+    /// A change of an image name begins.
+    pub fn begin_image_change(&self, image: ImageFullName, change: Change) -> Pending<()> {
+        self.writer.change("begin_image_change", move |conn| images::begin(conn, &image, &change))
+    }
+
+    /// A change of an image name ends without having been made.
+    pub fn undo_image_change(&self, image: ImageFullName) -> Pending<()> {
+        self.writer.change("undo_image_change", move |conn| images::end(conn, &image))
+    }
+
+    /// A change of an image name has been made: the history follows, of which the last `kept` versions stay.
+    pub fn end_image_change(
+        &self,
+        image: ImageFullName,
+        change: Change,
+        kept: usize,
+    ) -> Pending<()> {
+        self.writer.change("end_image_change", move |conn| {
+            match &change {
+                Change::Put { content } => {
+                    images::add_version(conn, &image, content)?;
+                    images::keep_last(conn, &image, kept)?;
+                }
+                Change::Remove => images::forget_versions(conn, &image)?,
+                Change::Rename { to } => images::move_versions(conn, &image, to)?,
+            }
+            images::end(conn, &image)
+        })
     }
 
     /// A small value of the server itself, kept by name.

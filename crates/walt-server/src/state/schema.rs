@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::StateError;
 
 /// Step *n* (from 1) brings a file of format *n - 1* to format *n*. Steps are never changed once released.
-pub(super) const STEPS: &[&str] = &[STEP_1];
+pub(super) const STEPS: &[&str] = &[STEP_1, STEP_2];
 
 // Names of tables and columns are those of the original where it had them.
 const STEP_1: &str = "
@@ -44,6 +44,35 @@ CREATE TABLE roots (
 CREATE TABLE server_values (
     name  TEXT PRIMARY KEY NOT NULL,
     value TEXT NOT NULL
+) WITHOUT ROWID;
+";
+
+// Images: what each name meant, what is being changed (to be finished or undone after a crash), and shells that outlive
+// their client.
+const STEP_2: &str = "
+CREATE TABLE image_versions (
+    image   TEXT NOT NULL,
+    number  INTEGER NOT NULL,
+    id      TEXT NOT NULL,
+    since   INTEGER NOT NULL,
+    task    TEXT NOT NULL,
+    by_user TEXT NOT NULL,
+    detail  TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    size    INTEGER NOT NULL,
+    PRIMARY KEY (image, number)
+) WITHOUT ROWID;
+CREATE TABLE image_changes (
+    image  TEXT PRIMARY KEY NOT NULL,
+    change TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE image_sessions (
+    id        TEXT PRIMARY KEY NOT NULL,
+    image     TEXT NOT NULL,
+    user      TEXT NOT NULL,
+    container TEXT NOT NULL,
+    started   INTEGER NOT NULL,
+    state     TEXT NOT NULL
 ) WITHOUT ROWID;
 ";
 

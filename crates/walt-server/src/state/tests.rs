@@ -156,7 +156,7 @@ async fn a_copy_is_kept_before_a_change_of_format() {
     let next = "ALTER TABLE devices ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'";
     let failing: Vec<&str> = STEPS.iter().copied().chain([next, "NOT SQL"]).collect();
     let error = schema::open_with(&path, &failing).unwrap_err();
-    assert!(error.to_string().contains("step to format 3 failed"), "{error}");
+    assert!(error.to_string().contains("step to format 4 failed"), "{error}");
     let steps: Vec<&str> = STEPS.iter().copied().chain([next]).collect();
     let conn = schema::open_with(&path, &steps).unwrap();
     let colour: String =
@@ -166,9 +166,74 @@ async fn a_copy_is_kept_before_a_change_of_format() {
 
     // This program is now too old for the file, and says so; the copy is whole.
     let error = State::open(&path).err().unwrap();
-    assert!(matches!(error, StateError::Newer { found: 2, known: 1, .. }), "{error}");
-    let copy = State::open(&copy_path(&path, 1)).unwrap();
+    assert!(matches!(error, StateError::Newer { found: 3, known: 2, .. }), "{error}");
+    let copy = State::open(&copy_path(&path, 2)).unwrap();
     assert_eq!(copy.load().await.unwrap().devices, [device(1)]);
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_format_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("platform.db");
+    let conn = schema::open_with(&path, &STEPS[..1]).unwrap();
+    let insert = "INSERT INTO devices(mac, name, type, created) VALUES ('52:54:00:00:01:01', 'old', 'node', 1)";
+    conn.execute(insert, []).unwrap();
+    drop(conn);
+    let state = State::open(&path).unwrap();
+    assert_eq!(state.load().await.unwrap().devices[0].name.as_str(), "old");
+    assert_eq!(state.all_image_versions().await.unwrap(), []);
+    assert!(copy_path(&path, 1).exists());
+}
+
+fn content(n: u8) -> Content {
+    Content {
+        id: format!("{n:02x}").repeat(32).parse().unwrap(),
+        since_ms: 1_700_000_000_000 + i64::from(n),
+        task: "build".into(),
+        by: "alice".into(),
+        detail: "from a directory".into(),
+        created_ms: 1_600_000_000_000,
+        size: 1 << 40,
+    }
+}
+
+#[tokio::test]
+async fn the_last_versions_of_an_image_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("platform.db");
+    let (a, b): (ImageFullName, ImageFullName) =
+        ("alice/a".parse().unwrap(), "alice/b".parse().unwrap());
+    let numbers = |versions: Vec<Version>| -> Vec<(u32, u8)> {
+        let first = |id: &walt_images::ImageId| u8::from_str_radix(&id.as_str()[..2], 16).unwrap();
+        versions.iter().map(|version| (version.number, first(&version.content.id))).collect()
+    };
+    {
+        let state = State::open(&path).unwrap();
+        for n in 1..=4 {
+            let put = Change::Put { content: content(n) };
+            state.begin_image_change(a.clone(), put.clone()).await.unwrap();
+            state.end_image_change(a.clone(), put, 3).await.unwrap();
+        }
+        assert_eq!(state.add_image_version(b.clone(), content(9)).await.unwrap(), 1);
+        // One that is cut by the end of the process is found again; the other one was given up.
+        let rename = Change::Rename { to: "alice/c".parse().unwrap() };
+        state.begin_image_change(a.clone(), rename.clone()).await.unwrap();
+        state.begin_image_change(b.clone(), Change::Remove).await.unwrap();
+        state.undo_image_change(b.clone()).await.unwrap();
+    }
+    let state = State::open(&path).unwrap();
+    assert_eq!(numbers(state.image_versions(&a).await.unwrap()), [(2, 2), (3, 3), (4, 4)]);
+    assert_eq!(state.image_versions(&a).await.unwrap()[2].content, content(4));
+    let changes = state.image_changes().await.unwrap();
+    let [(name, rename)] = changes.as_slice() else { panic!("{changes:?}") };
+    assert_eq!(*name, a);
+    state.end_image_change(a.clone(), rename.clone(), 3).await.unwrap();
+    let c = "alice/c".parse().unwrap();
+    assert_eq!(numbers(state.image_versions(&c).await.unwrap()), [(2, 2), (3, 3), (4, 4)]);
+    state.forget_image_version(c, 3).await.unwrap();
+    state.end_image_change(b, Change::Remove, 3).await.unwrap();
+    assert_eq!(numbers(state.all_image_versions().await.unwrap()), [(2, 2), (4, 4)]);
+    assert_eq!(state.image_changes().await.unwrap(), []);
 }
 
 #[test]
