@@ -6,6 +6,7 @@
 //! * [`roots`]: an image as a directory to serve: its layers, a writable layer of ours above, the
 //!   walt layer in it. Survives a kill of the server.
 //! * [`layer`]: what is written into an image (a plan, and what carries it out).
+//! * [`registry`]: images from and to registries.
 //! * [`turn`]: one change at a time for each image name.
 //! * [`foreign`]: programs of another CPU.
 //! * [`inside`]: file operations that cannot leave a directory, whatever its symlinks say.
@@ -22,6 +23,7 @@ pub mod layer_files;
 pub mod mounts;
 pub mod percent;
 pub mod podman;
+pub mod registry;
 pub mod roots;
 pub mod turn;
 
