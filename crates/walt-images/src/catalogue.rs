@@ -366,6 +366,11 @@ impl Catalogue {
     }
 }
 
+/// The models a [`LABEL_MODELS`] lists, blanks around them left out.
+pub(crate) fn models_of(list: &str) -> Vec<String> {
+    list.split(',').map(|model| model.trim().to_owned()).filter(|model| !model.is_empty()).collect()
+}
+
 /// `docker.io/<fullname>`, after a check of the full name's form.
 ///
 /// # Errors
@@ -422,7 +427,7 @@ pub(crate) struct Inspected {
     #[serde(default)]
     size: u64,
     #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
+    pub(crate) labels: Option<BTreeMap<String, String>>,
     #[serde(rename = "RootFS", default)]
     root_fs: Option<RootFs>,
     pub(crate) graph_driver: GraphDriver,
@@ -452,6 +457,11 @@ impl GraphDriver {
 }
 
 impl Inspected {
+    /// Number of layers.
+    pub(crate) fn layer_count(&self) -> usize {
+        self.root_fs.as_ref().and_then(|fs| fs.layers.as_ref()).map_or(0, Vec::len)
+    }
+
     /// Size of all layers, in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size
@@ -466,18 +476,13 @@ impl Inspected {
 impl From<Inspected> for Facts {
     fn from(image: Inspected) -> Self {
         let labels = image.labels.clone().unwrap_or_default();
-        let models = labels
-            .get(LABEL_MODELS)
-            .map(|list| {
-                list.split(',').map(|m| m.trim().to_owned()).filter(|m| !m.is_empty()).collect()
-            })
-            .unwrap_or_default();
+        let models = labels.get(LABEL_MODELS).map(|list| models_of(list)).unwrap_or_default();
         Self {
             size: image.size(),
             created: image.created(),
             models,
             labels,
-            layers: image.root_fs.and_then(|fs| fs.layers).map_or(0, |layers| layers.len()),
+            layers: image.layer_count(),
             digest: image.digest,
         }
     }

@@ -6,12 +6,14 @@
 //! * [`roots`]: an image as a directory to serve: its layers, a writable layer of ours above, the
 //!   walt layer in it. Survives a kill of the server.
 //! * [`layer`]: what is written into an image (a plan, and what carries it out).
+//! * [`check`]: what an image lacks to boot nodes.
 //! * [`registry`]: images from and to registries.
 //! * [`turn`]: one change at a time for each image name.
 //! * [`foreign`]: programs of another CPU.
 //! * [`inside`]: file operations that cannot leave a directory, whatever its symlinks say.
 
 pub mod catalogue;
+pub mod check;
 pub mod command;
 pub mod features;
 pub mod foreign;

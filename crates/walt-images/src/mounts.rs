@@ -84,23 +84,47 @@ pub fn mount_overlay(
     work: &Path,
     point: &Path,
 ) -> io::Result<()> {
+    mount_layers(lowers, Some((upper, work)), point)
+}
+
+/// Like [`mount_overlay`], without a layer for changes: read only. There must be two layers at least.
+///
+/// # Errors
+/// See [`mount_overlay`].
+pub fn mount_lowers(lowers: &[PathBuf], point: &Path) -> io::Result<()> {
+    mount_layers(lowers, None, point)
+}
+
+fn mount_layers(
+    lowers: &[PathBuf],
+    changes: Option<(&Path, &Path)>,
+    point: &Path,
+) -> io::Result<()> {
     let open = |path: &Path| -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
             io::Error::new(io::Error::from(error).kind(), format!("{}: {error}", path.display()))
         })
     };
-    let lower_fds = lowers.iter().map(|path| open(path)).collect::<io::Result<Vec<_>>>()?;
-    let (upper_fd, work_fd) = (open(upper)?, open(work)?);
     let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={},redirect_dir=nofollow,metacopy=off,index=off,volatile",
+    let lower_fds = lowers.iter().map(|path| open(path)).collect::<io::Result<Vec<_>>>()?;
+    let mut flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::RELATIME;
+    let mut options = format!(
+        "lowerdir={},redirect_dir=nofollow,metacopy=off,index=off",
         lower_fds.iter().map(name).collect::<Vec<_>>().join(":"),
-        name(&upper_fd),
-        name(&work_fd),
     );
+    // Named by their descriptors: open until the mount is done.
+    let change_fds = match changes {
+        Some((upper, work)) => Some((open(upper)?, open(work)?)),
+        None => None,
+    };
+    match &change_fds {
+        Some((upper, work)) => {
+            options.push_str(&format!(",upperdir={},workdir={},volatile", name(upper), name(work)));
+        }
+        None => flags |= MountFlags::RDONLY,
+    }
     let options = CString::new(options)?;
-    let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::RELATIME;
     Ok(rustix::mount::mount("walt", point, "overlay", flags, options.as_c_str())?)
 }
 

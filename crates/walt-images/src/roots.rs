@@ -108,7 +108,7 @@ pub enum RootError {
     Interrupted(String),
 }
 
-fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RootError {
+pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RootError {
     let path = path.to_owned();
     move |source| RootError::Io { what, path, source }
 }
@@ -504,7 +504,7 @@ fn remove_tree(path: &Path) -> Result<(), RootError> {
 }
 
 /// Directories of an image's layers, from top to bottom.
-fn layers(image: &Inspected) -> Result<Vec<PathBuf>, RootError> {
+pub(crate) fn layers(image: &Inspected) -> Result<Vec<PathBuf>, RootError> {
     let driver = &image.graph_driver;
     let Some(upper) = driver.value("UpperDir").filter(|_| driver.name == "overlay") else {
         return Err(RootError::Driver(driver.name.clone()));
