@@ -1,5 +1,6 @@
 //! How a failure is told, in a plain answer, in an event stream and in a WebSocket session.
 
+use super::image::registry::CredentialsNeeded;
 use serde::{Deserialize, Serialize};
 
 /// What went wrong, for programs. The HTTP status follows from it ([`ErrorKind::status`]).
@@ -28,6 +29,8 @@ pub enum ErrorKind {
     Timeout,
     /// The caller may not do this.
     Forbidden,
+    /// A registry needs an account: send the request again with one. [`ApiError::credentials`] names the registry.
+    CredentialsNeeded,
     /// A fault of the server. The message is safe to show; details are in the server's journal.
     Internal,
     /// A kind added after this client was made.
@@ -40,6 +43,7 @@ impl ErrorKind {
     pub const fn status(self) -> u16 {
         match self {
             Self::Invalid => 400,
+            Self::CredentialsNeeded => 401,
             Self::Forbidden | Self::Ownership => 403,
             Self::NotFound => 404,
             Self::Conflict | Self::ConfirmationNeeded => 409,
@@ -71,18 +75,28 @@ pub struct ApiError {
     /// Facts behind [`ErrorKind::Ownership`] and [`ErrorKind::ConfirmationNeeded`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
+    /// Facts behind [`ErrorKind::CredentialsNeeded`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<CredentialsNeeded>,
 }
 
 impl ApiError {
     /// A failure without tip.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), tip: None, gate: None }
+        Self { kind, message: message.into(), tip: None, gate: None, credentials: None }
     }
 
     /// Adds what to try.
     #[must_use]
     pub fn with_tip(mut self, tip: impl Into<String>) -> Self {
         self.tip = Some(tip.into());
+        self
+    }
+
+    /// Adds which registry needs an account.
+    #[must_use]
+    pub fn with_credentials(mut self, needed: CredentialsNeeded) -> Self {
+        self.credentials = Some(needed);
         self
     }
 

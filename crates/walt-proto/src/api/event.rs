@@ -6,6 +6,7 @@
 //! Every 10 s without another event the server sends [`Event::Tick`], so that a dead peer is noticed.
 
 use super::error::ApiError;
+use super::image::registry::FoundImage;
 use super::log::LogRecord;
 use super::node::Node;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,18 @@ pub enum Event {
         image: String,
         /// Models it fits.
         models: Vec<String>,
+    },
+    /// A search found an image.
+    Found(FoundImage),
+    /// The image asked for is in the caller's working set.
+    CloneComplete {
+        /// Name in the working set, without `:latest`.
+        image: String,
+    },
+    /// The image was published.
+    Published {
+        /// What others give to `walt image clone`.
+        clone_link: String,
     },
     /// A virtual node was created and started.
     NodeCreated {

@@ -25,6 +25,12 @@
 //! | POST [`SETTINGS`] | [`ChangeSettings`](super::settings::ChangeSettings) | [`SettingsChanged`](super::settings::SettingsChanged) |
 //! | GET [`IMAGES`] | query [`ImagesQuery`](super::image::ImagesQuery) | array of [`Image`](super::image::Image) |
 //! | POST [`IMAGES_CLONE_DEFAULTS`] | [`Empty`](super::Empty) | array of [`Cloned`](super::image::Cloned): default images of the models present, given to a caller without any image |
+//! | POST [`IMAGES_SEARCH`] | [`SearchImages`](super::image::registry::SearchImages) | events: `found` |
+//! | POST [`IMAGES_CLONE`] | [`CloneImage`](super::image::registry::CloneImage) | events: `clone_complete` |
+//! | POST [`IMAGES_PUBLISH`] | [`PublishImage`](super::image::registry::PublishImage) | events: `published` |
+//! | POST [`IMAGES_UPDATE_DEFAULTS`] | [`UpdateDefaults`](super::image::registry::UpdateDefaults) | events |
+//! | POST [`IMAGES_UPDATE_HUB_META`] | [`UpdateHubMeta`](super::image::registry::UpdateHubMeta) | events |
+//! | GET [`REGISTRIES`] | | array of [`RegistryInfo`](super::image::registry::RegistryInfo) |
 //! | POST [`LOGS_QUERY`] | [`LogQuery`](super::log::LogQuery) | events |
 //! | POST [`LOGS_COUNT`] | [`LogQuery`](super::log::LogQuery) | [`LogCount`](super::log::LogCount) |
 //! | GET [`CHECKPOINTS`] | | array of [`Checkpoint`](super::log::Checkpoint) |
@@ -76,6 +82,18 @@ pub const SETTINGS: &str = "/api/v1/settings";
 pub const IMAGES: &str = "/api/v1/images";
 /// Gives a caller without images the default images.
 pub const IMAGES_CLONE_DEFAULTS: &str = "/api/v1/images/clone-defaults";
+/// Looks for images everywhere.
+pub const IMAGES_SEARCH: &str = "/api/v1/images/search";
+/// Clones an image into the working set of the caller.
+pub const IMAGES_CLONE: &str = "/api/v1/images/clone";
+/// Sends an image to a registry.
+pub const IMAGES_PUBLISH: &str = "/api/v1/images/publish";
+/// Replaces default images by newer ones.
+pub const IMAGES_UPDATE_DEFAULTS: &str = "/api/v1/images/update-defaults";
+/// Rebuilds the list of images of an account of the Docker Hub.
+pub const IMAGES_UPDATE_HUB_META: &str = "/api/v1/images/update-hub-meta";
+/// Registries of this platform.
+pub const REGISTRIES: &str = "/api/v1/registries";
 /// Log records.
 pub const LOGS_QUERY: &str = "/api/v1/logs/query";
 /// Number of log records.

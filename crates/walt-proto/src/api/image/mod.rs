@@ -1,5 +1,7 @@
 //! Images.
 
+pub mod registry;
+
 use serde::{Deserialize, Serialize};
 
 /// An image of the server's storage.
