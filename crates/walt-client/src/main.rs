@@ -1,5 +1,6 @@
 //! `walt`: one process per command, no daemon, no local state.
 
+mod account;
 mod command;
 mod failure;
 mod gate;

@@ -46,6 +46,12 @@ fn words(event: &Event) -> Worded {
         Event::Out { text } => Worded::Out(text.clone()),
         Event::Err { text } => Worded::Err(text.clone()),
         Event::Cloned { image, models } => Worded::Out(cloned(image, models) + "\n"),
+        Event::CloneComplete { image } => Worded::Out(format!(
+            "Image \"{image}\" was cloned successfully (cf. walt image show).\n"
+        )),
+        Event::Published { clone_link } => {
+            Worded::Out(format!("OK, image was published at:\n{clone_link}\n"))
+        }
         Event::NodeCreated { node } => {
             let image = crate::command::image::short_name(&node.image);
             let name = &node.name;

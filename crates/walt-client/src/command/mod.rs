@@ -20,7 +20,12 @@ pub static CATEGORIES: &[Category] = &[
     Category {
         name: "image",
         about: "management of operating system images of nodes",
-        commands: &[image::show::COMMAND],
+        commands: &[
+            image::show::COMMAND,
+            image::search::COMMAND,
+            image::clone::COMMAND,
+            image::publish::COMMAND,
+        ],
     },
     Category {
         name: "node",
@@ -65,6 +70,9 @@ pub static CATEGORIES: &[Category] = &[
         commands: &[
             advanced::dump_bash_autocomplete::COMMAND,
             advanced::dump_zsh_autocomplete::COMMAND,
+            advanced::rescan_hub_account::COMMAND,
+            advanced::update_default_images::COMMAND,
+            advanced::update_hub_meta::COMMAND,
         ],
     },
     Category {

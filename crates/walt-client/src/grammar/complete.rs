@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::time::Duration;
 use walt_proto::api::device::{Device, DeviceKind};
+use walt_proto::api::image::registry::RegistryInfo;
 use walt_proto::api::image::{Image, ImageSet};
 use walt_proto::api::log::Checkpoint;
 use walt_proto::api::node::Node;
@@ -54,6 +55,10 @@ enum Names {
     Devices,
     Issuers,
     Images,
+    /// `walt:<owner>/<name>` of images of others.
+    WaltLinks,
+    /// Labels of registries.
+    Registries,
     Checkpoints,
 }
 
@@ -83,6 +88,15 @@ fn ask(what: Names) -> Option<Vec<String>> {
             let images: Vec<Image> = server.get(route::IMAGES).ok()?;
             let own = images.into_iter().filter(|image| image.set == ImageSet::Own);
             Some(own.map(|image| image.name).collect())
+        }
+        Names::WaltLinks => {
+            let images: Vec<Image> = server.get(route::IMAGES).ok()?;
+            let others = images.into_iter().filter(|image| image.set != ImageSet::Own);
+            Some(others.map(|image| image.clone_link).collect())
+        }
+        Names::Registries => {
+            let registries: Vec<RegistryInfo> = server.get(route::REGISTRIES).ok()?;
+            Some(registries.into_iter().map(|registry| registry.label).collect())
         }
         Names::Checkpoints => {
             let checkpoints: Vec<Checkpoint> = server.get(route::CHECKPOINTS).ok()?;
@@ -214,6 +228,12 @@ fn values(
         }
         Kind::Image => plain(ask(Names::Images)?),
         Kind::ImageOrDefault => plain(with(ask(Names::Images)?, &["default"])),
+        Kind::CloneLink if current.starts_with("walt:") => plain(ask(Names::WaltLinks)?),
+        Kind::CloneLink => {
+            let locations = with(ask(Names::Registries)?, &["walt", "docker"]);
+            plain(locations.iter().map(|location| format!("{location}:")).collect())
+        }
+        Kind::Registry => plain(with(ask(Names::Registries)?, &["auto"])),
         Kind::Checkpoint => plain(ask(Names::Checkpoints)?),
         Kind::HistoryRange => {
             if current.starts_with('-') || current.contains(":-") {
@@ -309,6 +329,8 @@ mod tests {
                 Names::Devices => &["n", "node-2", "switch-1", "walt-server"],
                 Names::Issuers => &["n", "node-2", "walt-server"],
                 Names::Images => &["pc-x86-64-default", "mine:v1"],
+                Names::WaltLinks => &["walt:bob/x", "walt:waltplatform/pc-x86-64-default"],
+                Names::Registries => &["hub", "lab"],
                 Names::Checkpoints => &["start"],
             };
             Some(names.iter().map(|name| (*name).to_owned()).collect())
@@ -349,6 +371,10 @@ mod tests {
     fn names_of_the_platform() {
         assert_eq!(complete("node shell n"), ["n", "node-2"]);
         assert_eq!(complete("node boot n d"), ["default"]);
+        assert_eq!(complete("image clone "), ["docker:", "hub:", "lab:", "walt:"]);
+        assert_eq!(complete("image clone walt:b"), ["walt:bob/x"]);
+        assert_eq!(complete("image clone lab:x"), Vec::<String>::new());
+        assert_eq!(complete("image publish pc-x86-64-default --registry "), ["auto", "hub", "lab"]);
         assert_eq!(complete("node create n"), Vec::<String>::new());
         assert_eq!(complete("log show --history sta"), ["start:"]);
         assert_eq!(complete("log show --history start:"), ["start:start"]);

@@ -147,6 +147,10 @@ pub enum Kind {
     Image,
     /// An image of the user, or `default`.
     ImageOrDefault,
+    /// What `image clone` takes: `<location>:<owner>/<name>`.
+    CloneLink,
+    /// Label of a registry, or `auto`.
+    Registry,
     /// First operand of `node cp`.
     NodeCpSource,
     /// Second operand of `node cp`.
@@ -180,6 +184,8 @@ impl Kind {
             Self::IssuerSet => "SET_OF_ISSUERS",
             Self::Image => "IMAGE",
             Self::ImageOrDefault => "IMAGE_OR_DEFAULT",
+            Self::CloneLink => "IMAGE_CLONE_URL",
+            Self::Registry => "REGISTRY",
             Self::NodeCpSource | Self::NodeCpDestination => "PATH",
             Self::Checkpoint => "LOG_CHECKPOINT",
             Self::NodeSetting => "NODE_CONFIG_PARAM",

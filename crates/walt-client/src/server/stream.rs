@@ -1,8 +1,11 @@
 //! Reading an event stream.
 
 use crate::failure::Failure;
+use crate::output;
+use crate::terminal::meter::Meter;
 use crate::terminal::spinner::Spinner;
 use std::io::{BufRead, ErrorKind};
+use std::time::Instant;
 use walt_proto::api::Event;
 
 /// Longest line accepted, in bytes: a log line is at most 64 KiB before escaping.
@@ -12,12 +15,13 @@ const MAX_LINE: u64 = 1 << 20;
 pub struct EventStream {
     reader: Box<dyn BufRead>,
     spinner: Spinner,
+    meter: Meter,
 }
 
 impl EventStream {
     /// Reads events from an answer.
     pub fn new(reader: Box<dyn BufRead>, spinner: Spinner) -> Self {
-        Self { reader, spinner }
+        Self { reader, spinner, meter: Meter::default() }
     }
 
     /// The label shown while nothing comes.
@@ -42,7 +46,14 @@ impl EventStream {
             match event {
                 Event::Label { text } => self.spinner.set_label(&text),
                 Event::Progress { what, done, total, unit } => {
-                    self.spinner.set_label(&progress(&what, done, total, &unit));
+                    let now = Instant::now();
+                    self.meter.note(&what, done, total, &unit, now);
+                    self.spinner.set_label(&self.meter.words(now));
+                    if !self.spinner.is_on()
+                        && let Some(line) = self.meter.due(now)
+                    {
+                        output::error(&line);
+                    }
                 }
                 Event::Tick | Event::Unknown => {}
                 Event::Error(error) => {
@@ -89,14 +100,6 @@ fn cut(why: &str) -> Failure {
     Failure::Connection(format!("The answer of the server was cut: {why}."))
 }
 
-fn progress(what: &str, done: u64, total: Option<u64>, unit: &str) -> String {
-    match total {
-        Some(total) if total > 0 => format!("{what} {}%", done.min(total) * 100 / total),
-        _ if unit == "bytes" => format!("{what} {} MB", done / 1_000_000),
-        _ => format!("{what} {done} {unit}"),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -119,12 +122,5 @@ mod tests {
         for text in ["", "{\"event\":\"tick\"}\n", "{\"event\":\"done\"}", "garbage\n"] {
             assert_eq!(stream(text).next_event().unwrap_err().status(), 1, "{text}");
         }
-    }
-
-    #[test]
-    fn progress_is_worded() {
-        assert_eq!(progress("Export", 1, Some(2), "files"), "Export 50%");
-        assert_eq!(progress("Export", 3_000_000, None, "bytes"), "Export 3 MB");
-        assert_eq!(progress("Export", 3, None, "files"), "Export 3 files");
     }
 }

@@ -1,6 +1,7 @@
 //! The user's terminal: what it can do, raw mode, questions, spinner, pager.
 
 pub mod confirm;
+pub mod meter;
 pub mod pager;
 pub mod raw;
 pub mod signals;

@@ -1,6 +1,6 @@
 //! Raw mode, restored in every case: end of scope, error, panic, signal.
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::io::stdin;
 use std::sync::{Mutex, Once, PoisonError};
 
@@ -34,6 +34,29 @@ impl RawMode {
 }
 
 impl Drop for RawMode {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Nothing typed is shown as long as this value lasts.
+#[must_use]
+pub struct Quiet(());
+
+impl Quiet {
+    /// Switches the echo off, where standard input is a terminal that has one.
+    pub fn enter() -> Self {
+        if let Ok(before) = tcgetattr(stdin()) {
+            let mut quiet = before.clone();
+            quiet.local_modes.remove(LocalModes::ECHO);
+            *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+            let _ = tcsetattr(stdin(), OptionalActions::Drain, &quiet);
+        }
+        Self(())
+    }
+}
+
+impl Drop for Quiet {
     fn drop(&mut self) {
         restore();
     }

@@ -75,6 +75,11 @@ impl Spinner {
         Self(None)
     }
 
+    /// Whether there is one to see.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Changes its label.
     pub fn set_label(&self, label: &str) {
         if let Some(shared) = &self.0 {

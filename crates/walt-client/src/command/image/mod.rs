@@ -1,5 +1,8 @@
 //! `walt image ...`
 
+pub mod clone;
+pub mod publish;
+pub mod search;
 pub mod show;
 
 /// Name of an image as its owner knows it: without owner, without `:latest`.

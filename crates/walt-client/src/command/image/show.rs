@@ -117,7 +117,7 @@ fn show(images: &[Image], all: bool, zone: &TimeZone) {
 }
 
 /// Models in short: `pc-x86-[32,64]`, or `N/A`.
-fn compatibility(models: &[String]) -> String {
+pub fn compatibility(models: &[String]) -> String {
     let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
     for model in models {
         let (start, end) = match model.rfind('-') {
