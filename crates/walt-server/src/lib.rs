@@ -15,6 +15,7 @@ pub mod platform;
 pub mod ports;
 pub mod presence;
 pub mod registry;
+pub mod remotes;
 pub mod served;
 pub mod services;
 pub mod standby;

@@ -17,6 +17,7 @@ use crate::node_access::Ssh;
 use crate::persist::PersistDirs;
 use crate::presence::{Connection, Presence};
 use crate::registry::{Device, Registry};
+use crate::remotes::Remotes;
 use crate::served::ServedImages;
 use crate::state::State;
 use crate::tasks::Tasks;
@@ -52,6 +53,8 @@ pub struct Platform {
     pub boots: BootBook,
     /// Images and their roots.
     pub images: ServedImages,
+    /// Registries, and the docker daemon of this machine.
+    pub remotes: Remotes,
     /// Who changes which image.
     pub turns: Turns,
     /// Persistent directories of nodes.

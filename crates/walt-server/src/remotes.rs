@@ -1,8 +1,12 @@
 //! Where images come from and go to, beside this server: the registries of `server.conf`, the docker daemon.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
+use parking_lot::{Mutex, MutexGuard};
 use walt_images::registry::{DockerDaemon, Limits, Remote, RemoteError, Settings};
+use walt_model::NodeModel;
 use walt_model::server_conf::{Registry, RegistryApi};
 
 /// Word of links to images of this server.
@@ -24,6 +28,7 @@ pub struct Remotes {
     resume_dir: PathBuf,
     /// Where operations work.
     work_dir: PathBuf,
+    asked: Mutex<HashMap<NodeModel, Instant>>,
 }
 
 impl Remotes {
@@ -57,7 +62,14 @@ impl Remotes {
             }
         }
         let docker_socket = PathBuf::from(DOCKER_SOCKET);
-        Ok(Self { registries, searched, docker_socket, resume_dir, work_dir })
+        Ok(Self {
+            registries,
+            searched,
+            docker_socket,
+            resume_dir,
+            work_dir,
+            asked: Mutex::default(),
+        })
     }
 
     /// The registries, in the order of the configuration.
@@ -85,6 +97,11 @@ impl Remotes {
         DockerDaemon::at(&self.docker_socket)
     }
 
+    /// Models whose default image was asked for without a user waiting for it, and when.
+    pub fn asked(&self) -> MutexGuard<'_, HashMap<NodeModel, Instant>> {
+        self.asked.lock()
+    }
+
     /// Words a clone link may begin with.
     pub fn locations(&self) -> Vec<&str> {
         let labels = self.registries.iter().map(Remote::label);
@@ -110,8 +127,14 @@ mod tests {
     #[test]
     fn words_of_links() {
         let dir = tempfile::tempdir().unwrap();
-        let lab = Registry { label: "lab".into(), api: RegistryApi::DockerRegistryV2, host: "127.0.0.1".into(), ..Registry::hub() };
-        let remotes = Remotes::open(&[Registry::hub(), lab], dir.path(), |e| panic!("{e}")).unwrap();
+        let lab = Registry {
+            label: "lab".into(),
+            api: RegistryApi::DockerRegistryV2,
+            host: "127.0.0.1".into(),
+            ..Registry::hub()
+        };
+        let remotes =
+            Remotes::open(&[Registry::hub(), lab], dir.path(), |e| panic!("{e}")).unwrap();
         assert_eq!(remotes.locations(), ["walt", "docker", "hub", "lab"]);
         assert_eq!(remotes.hub().unwrap().label(), "hub");
         assert!(remotes.registry("walt").is_none());

@@ -123,6 +123,7 @@ impl From<WorkflowError> for Failure {
         let (kind, tip) = match error {
             WorkflowError::Registry(error) => return error.into(),
             WorkflowError::State(error) => return error.into(),
+            WorkflowError::Move(error) => return super::image::registry::failure(error),
             WorkflowError::Serve { .. } => (ErrorKind::Unavailable, None),
             WorkflowError::Busy(_) => (ErrorKind::Conflict, Some("try again when it has ended")),
             WorkflowError::Store(_) => (ErrorKind::Unavailable, Some("is podman installed?")),

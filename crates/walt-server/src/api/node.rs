@@ -26,6 +26,7 @@ use crate::platform::now_ms;
 use crate::registry::Device;
 use crate::workflow::boot_image::{self, Choice};
 use crate::workflow::clone_default::own_image;
+use crate::workflow::image::defaults::ensure_default;
 use crate::workflow::reboot::Outcome;
 use crate::workflow::{self, create as creation};
 
@@ -174,6 +175,7 @@ async fn own_images(
     }
     let mut groups = Vec::new();
     for (model, nodes) in by_model {
+        ensure_default(platform, &model, report).await?;
         let own = own_image(platform, user, &model).await?;
         if own.cloned {
             let image = own.image.name().to_string();

@@ -49,6 +49,11 @@ impl Progress for Reporter {
     fn label(&self, text: &str) {
         self.hint(Event::Label { text: text.to_owned() });
     }
+
+    fn amount(&self, what: &str, done: u64, total: Option<u64>) {
+        let (what, unit) = (what.to_owned(), "bytes".to_owned());
+        self.hint(Event::Progress { what, done, total, unit });
+    }
 }
 
 /// Answers with the events of `work`, which ends with the exit status of a program it ran, if any.

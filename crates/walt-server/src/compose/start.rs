@@ -29,6 +29,7 @@ use crate::platform::{Place, Platform};
 use crate::ports::{Ports, PortsConfig};
 use crate::presence::Presence;
 use crate::registry::{Device, Registry};
+use crate::remotes::Remotes;
 use crate::served::ServedImages;
 use crate::services::{Services, web};
 use crate::state::{Snapshot, State};
@@ -46,7 +47,7 @@ pub(super) async fn start(
     cancel: CancellationToken,
 ) -> Result<Arc<Platform>> {
     let networks = net::up(conf, &places.state, &cancel).await.context("networks")?;
-    match on_networks(&networks, places, cancel).await {
+    match on_networks(&networks, conf, places, cancel).await {
         Ok(platform) => Ok(platform),
         Err(error) => {
             if let Err(error) = networks.down(Stop::KeepIfBusy).await {
@@ -59,10 +60,11 @@ pub(super) async fn start(
 
 async fn on_networks(
     networks: &Networks,
+    conf: &ServerConf,
     places: &Places,
     cancel: CancellationToken,
 ) -> Result<Arc<Platform>> {
-    let platform = open(networks, places, Tasks::until(cancel)).await?;
+    let platform = open(networks, conf, places, Tasks::until(cancel)).await?;
     let listeners = Listeners::bind(&platform).await?;
     let api = crate::api::bind(&places.socket())
         .with_context(|| format!("cannot open {}", places.socket().display()))?;
@@ -81,7 +83,12 @@ async fn on_networks(
 }
 
 /// Opens what is kept on disk and builds the platform around it.
-async fn open(networks: &Networks, places: &Places, tasks: Tasks) -> Result<Arc<Platform>> {
+async fn open(
+    networks: &Networks,
+    conf: &ServerConf,
+    places: &Places,
+    tasks: Tasks,
+) -> Result<Arc<Platform>> {
     let state = State::open(&places.state.join("platform.db"))?;
     let logs = LogStore::open(&places.state.join("logs.db"), walt_logs::Options::default())?;
     let snapshot = state.load().await?;
@@ -108,6 +115,12 @@ async fn open(networks: &Networks, places: &Places, tasks: Tasks) -> Result<Arc<
     let index_dir = places.state.join("indexes");
     std::fs::create_dir_all(&index_dir)?;
 
+    let mut wrong = Vec::new();
+    let remotes = Remotes::open(&conf.registries, &places.state, |error| {
+        tracing::error!("{error}");
+        wrong.push(error.to_string());
+    });
+
     let presence = Presence::new();
     for mac in booted {
         presence.believe(mac, Instant::now() + COME_BACK);
@@ -128,6 +141,7 @@ async fn open(networks: &Networks, places: &Places, tasks: Tasks) -> Result<Arc<
         presence,
         boots,
         images: ServedImages::new(catalogue, roots, layer, index_dir, readers),
+        remotes: remotes.context("directories of downloads")?,
         turns: Default::default(),
         persist: PersistDirs::open(&places.state).context("persistent directories")?,
         logs,
@@ -136,7 +150,7 @@ async fn open(networks: &Networks, places: &Places, tasks: Tasks) -> Result<Arc<
         ssh,
         tasks,
         said: Mutex::default(),
-        problems: Mutex::default(),
+        problems: Mutex::new(wrong),
     }))
 }
 

@@ -82,6 +82,18 @@ pub enum Obstacle {
     },
 }
 
+impl Obstacle {
+    /// The model, and its default image, if that is what is missing.
+    pub fn missing_default(&self) -> Option<(&NodeModel, &ImageFullName)> {
+        match self {
+            Self::Unknown { model, image, .. } | Self::NoImage { model, image, .. } => {
+                Some((model, image))
+            }
+            Self::ImageOfUser { .. } => None,
+        }
+    }
+}
+
 /// Registers a sighting. `models_of` gives the models of an image that is in the store. Nothing when
 /// nothing changed.
 pub fn register(

@@ -11,10 +11,11 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use walt_model::Mac;
+use walt_model::{Mac, platform_lines};
 
 use crate::platform::Platform;
 use crate::registry::discovery::{Sighting, register};
+use crate::workflow::image::defaults::ensure_later;
 
 /// How often it is said that a device cannot become a node, or lacks a file to boot.
 const SAY_AGAIN: Duration = Duration::from_secs(300);
@@ -51,12 +52,17 @@ impl Services {
         platform.save(&found.device).detach();
         drop(platform.logs.name_issuer(found.device.mac, &found.device.name));
         for line in &found.lines {
-            platform.say(walt_model::platform_lines::DEVICES_STREAM, line);
+            platform.say(platform_lines::DEVICES_STREAM, line);
         }
         if let Some(obstacle) = found.obstacle
             && self.worth_saying(found.device.mac, "model")
         {
-            platform.say(walt_model::platform_lines::DEVICES_STREAM, &obstacle.to_string());
+            if let Some((model, image)) = obstacle.missing_default() {
+                let line =
+                    platform_lines::downloading_default_image(&found.device.name, model, image);
+                ensure_later(platform, model.clone(), &line);
+            }
+            platform.say(platform_lines::DEVICES_STREAM, &obstacle.to_string());
         }
         if let Some(node) = found.device.node {
             crate::workflow::boot_image::ensure_later(platform, node.image);

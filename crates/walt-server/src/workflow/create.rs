@@ -8,6 +8,7 @@ use walt_proto::api::node::{CreateNode, Firmware};
 
 use super::boot_image::{self, Choice};
 use super::clone_default::{OwnImage, own_image};
+use super::image::defaults::ensure_default;
 use super::{Progress, WorkflowError, within};
 use crate::platform::{Platform, now_ms};
 use crate::registry::{Device, Node, RegistryError};
@@ -88,6 +89,7 @@ pub async fn create(
     let image = match plan.image {
         Some(image) => image,
         None => {
+            ensure_default(platform, &model, progress).await?;
             let own = own_image(platform, user, &model).await?;
             let image = own.image.clone();
             if own.cloned {

@@ -25,6 +25,9 @@ use crate::state::StateError;
 pub trait Progress: Send + Sync {
     /// What it is busy with (`Preparing the image`).
     fn label(&self, text: &str);
+
+    /// Bytes it has moved, of how many when that is known.
+    fn amount(&self, _what: &str, _done: u64, _total: Option<u64>) {}
 }
 
 /// Why a workflow did not do what it was asked. The messages are what users read.
@@ -53,6 +56,9 @@ pub enum WorkflowError {
     /// The image is for another CPU, and its programs do not run here.
     #[error("{}.", walt_model::sentence::capitalised(&.0.to_string()))]
     Foreign(#[from] walt_images::foreign::ForeignError),
+    /// An image was not moved.
+    #[error(transparent)]
+    Move(#[from] image::elsewhere::MoveError),
     /// No such image in the working set.
     #[error("Error: No such image '{0}'.")]
     NoSuchImage(ImageName),

@@ -1,5 +1,7 @@
 //! Images: one file for each kind of request; [`routes`] lists them all.
 
+pub(super) mod registry;
+
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -25,6 +27,12 @@ pub(super) fn routes() -> Router<Shared> {
     Router::new()
         .route(route::IMAGES, get(list))
         .route(route::IMAGES_CLONE_DEFAULTS, post(clone_defaults))
+        .route(route::REGISTRIES, get(registry::registries))
+        .route(route::IMAGES_SEARCH, post(registry::search))
+        .route(route::IMAGES_CLONE, post(registry::clone))
+        .route(route::IMAGES_PUBLISH, post(registry::publish))
+        .route(route::IMAGES_UPDATE_DEFAULTS, post(registry::update_defaults))
+        .route(route::IMAGES_UPDATE_HUB_META, post(registry::update_hub_meta))
 }
 
 /// Gives a name to a new image ([`put`]), then reboots the nodes that boot it and tells how that went.

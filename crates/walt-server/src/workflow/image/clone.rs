@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use walt_images::registry::Wanted;
-use walt_images::turn::{Task, Turn};
+use walt_images::turn::Task;
 use walt_model::{CloneLink, ImageFullName, ImageName, NodeModel, UserName};
 use walt_proto::api::image::registry::Accounts;
 
@@ -39,13 +39,9 @@ pub fn plan(
     force: bool,
 ) -> Result<Plan, WorkflowError> {
     let invalid = |error: &dyn std::fmt::Display| WorkflowError::Invalid(error.to_string());
-    let link: CloneLink = link.parse().map_err(|error: _| {
-        // The places of this platform rather than examples.
-        let _: walt_model::CloneLinkError = error;
-        let known = platform.remotes.locations().join("|");
-        WorkflowError::Invalid(format!(
-            "Invalid clone link; expected [{known}]:<user>/<image_name>[:<tag>].\n(tip: walt image search)"
-        ))
+    let link: CloneLink = link.parse().map_err(|_| MoveError::BadLink {
+        link: link.chars().take(160).collect(),
+        known: platform.remotes.locations().into_iter().map(str::to_owned).collect(),
     })?;
     let (name, renamed) = match name {
         Some(name) => (name.parse::<ImageName>().map_err(|error| invalid(&error))?, false),
@@ -77,8 +73,7 @@ pub async fn clone(
     gone: impl Future<Output = ()>,
 ) -> Result<Put, WorkflowError> {
     let turn = super::take(platform, &plan.target, Task::Clone, &plan.user)?;
-    let origin =
-        Origin { task: Task::Clone, by: plan.user.clone(), detail: plan.link.to_string() };
+    let origin = Origin { task: Task::Clone, by: plan.user.clone(), detail: plan.link.to_string() };
     let wanted = wanted(platform, &plan.target);
     if let Source::Walt = plan.source {
         let known = plan.source.look(platform, &plan.link.image, &wanted, accounts).await?;
@@ -175,13 +170,4 @@ async fn check(
         return Err(MoveError::Exists { image, nodes, command }.into());
     }
     Ok(())
-}
-
-/// The turn of an image for the platform itself.
-pub(super) fn take_for_platform(
-    platform: &Platform,
-    image: &ImageFullName,
-    task: Task,
-) -> Result<Turn, WorkflowError> {
-    super::take(platform, image, task, &UserName::platform())
 }

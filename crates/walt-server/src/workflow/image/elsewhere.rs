@@ -24,6 +24,14 @@ pub const OUR_VERSION: u32 = 10;
 /// Why an image was not moved. The messages are what users read.
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
+    /// Not a clone link.
+    #[error("Invalid clone link '{link}'; expected [{}]:<user>/<image_name>[:<tag>].", .known.join("|"))]
+    BadLink {
+        /// What was given.
+        link: String,
+        /// The places there are.
+        known: Vec<String>,
+    },
     /// The link names no place of this platform.
     #[error("Unknown location '{location}'; expected [{}]:<user>/<image_name>[:<tag>].", .known.join("|"))]
     UnknownLocation {
@@ -50,7 +58,9 @@ pub enum MoveError {
     #[error("Error: '{0}' is not a WalT image: it has no label {LABEL_MODELS}.")]
     NotWalt(String),
     /// Made for a newer WalT.
-    #[error("Error: image '{image}' needs a server of version {needs} or later; this one is at version {OUR_VERSION}.")]
+    #[error(
+        "Error: image '{image}' needs a server of version {needs} or later; this one is at version {OUR_VERSION}."
+    )]
     TooNew {
         /// The link.
         image: String,
@@ -103,7 +113,9 @@ fn overwrite(image: &str, nodes: &[String]) -> String {
         1 => " It is in use: 1 node would be rebooted.".to_owned(),
         n => format!(" It is in use: {n} nodes would be rebooted."),
     };
-    format!("An image '{image}' already exists in your working set: it would be overwritten.{reboots}")
+    format!(
+        "An image '{image}' already exists in your working set: it would be overwritten.{reboots}"
+    )
 }
 
 /// The models in the labels of an image. None: not a WalT image.
@@ -146,6 +158,25 @@ pub struct Known {
 }
 
 impl Source {
+    /// Word of links to it.
+    pub fn location(&self) -> &str {
+        match self {
+            Self::Walt => WALT,
+            Self::Docker(_) => DOCKER,
+            Self::Registry(remote) => remote.label(),
+        }
+    }
+
+    /// The name of an image there: a JFrog repository stands in the place of every owner.
+    pub fn name_of(&self, image: &ImageFullName) -> ImageFullName {
+        let Self::Registry(remote) = self else { return image.clone() };
+        let repository = remote.conf().repository.as_deref().and_then(|name| name.parse().ok());
+        match repository {
+            Some(owner) => image.name().clone().owned_by(owner),
+            None => image.clone(),
+        }
+    }
+
     /// The place a link means.
     ///
     /// # Errors

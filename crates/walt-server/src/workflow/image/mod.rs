@@ -1,6 +1,14 @@
 //! Changing images. Whatever the change, it ends here: the new content has an id and a temporary name, then [`put`]
 //! gives it the name users know, in one step that is done or not.
 
+pub mod clone;
+pub mod defaults;
+pub mod elsewhere;
+pub mod publish;
+pub mod search;
+pub mod space;
+pub mod transfer;
+
 use std::sync::Arc;
 
 use walt_images::ImageId;

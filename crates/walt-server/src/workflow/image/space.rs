@@ -10,7 +10,6 @@ use crate::workflow::WorkflowError;
 
 /// A directory and a temporary name for one operation. What a kill of the server leaves of them is removed at its next
 /// start: their names say what they are.
-#[derive(Debug)]
 pub struct Space<'a> {
     platform: &'a Platform,
     dir: PathBuf,
@@ -53,7 +52,10 @@ impl<'a> Space<'a> {
         if listed.is_ok()
             && let Err(error) = podman.run(&["rmi", &self.tag], CHANGE_DEADLINE).await
         {
-            tracing::warn!(tag = self.tag, "a temporary name of an image stays until the next start: {error}");
+            tracing::warn!(
+                tag = self.tag,
+                "a temporary name of an image stays until the next start: {error}"
+            );
         }
         if let Err(error) = tokio::fs::remove_dir_all(&self.dir).await {
             tracing::warn!(dir = %self.dir.display(), "a work directory stays until the next start: {error}");
