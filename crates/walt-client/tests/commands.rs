@@ -301,3 +301,101 @@ fn a_reader_that_goes_away_is_not_an_error_message() {
     let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+const NEEDED: &str = r#"{"kind":"credentials_needed","message":"Registry 'lab' refused.",
+    "credentials":{"registry":"lab","refused":REFUSED}}"#;
+
+fn registries() -> Answer {
+    json(
+        r#"[{"label":"hub","description":"Public","api":"docker-hub","needs_account":true},
+        {"label":"lab","description":"Ours","api":"docker-registry-v2","needs_account":true}]"#,
+    )
+}
+
+#[test]
+fn an_account_is_asked_for_until_it_is_good() {
+    let server = FakeServer::start(|request, body| match request {
+        "GET /api/v1/registries" => registries(),
+        _ if body.contains(r#""password":"good""#) => {
+            events(&[r#"{"event":"published","clone_link":"lab:me/x"}"#, DONE])
+        }
+        _ if body.contains("bad") => {
+            let error = NEEDED.replace("REFUSED", "true").replace('\n', "");
+            events(&[&error.replacen('{', r#"{"event":"error","#, 1)])
+        }
+        _ => refusal(401, &NEEDED.replace("REFUSED", "false")),
+    });
+    let words = ["image", "publish", "x", "--registry", "lab"];
+    let run = server.walt_with_input(&words, "me\nbad\nme\n\ngood\n");
+    assert_eq!(run.status, 0, "{run:?}");
+    assert!(run.out.ends_with("OK, image was published at:\nlab:me/x\n"), "{}", run.out);
+    assert!(!run.out.contains("good") && !run.err.contains("good"), "{run:?}");
+    assert!(run.err.contains("Registry 'lab' refused."), "{}", run.err);
+    let run = server.walt_with_input(&words, "me\nbad\n");
+    assert_eq!(run.status, 1, "{run:?}");
+    assert!(run.err.ends_with("Aborted.\n"), "{}", run.err);
+    let run = server.walt(&["image", "publish", "x"]);
+    assert_eq!(run.status, 1);
+    assert!(run.out.contains("Registry  Description") && run.out.contains("--registry"));
+}
+
+#[test]
+fn image_search() {
+    let server = FakeServer::start(|_, body| match body.contains(r#""without":["lab"]"#) {
+        true => events(&[
+            r#"{"event":"found","owner":"bob","name":"x","place":"registry","location":"two",
+                "models":["m"],"clone_link":"two:bob/x"}"#
+                .replace('\n', "")
+                .as_str(),
+            r#"{"event":"found","owner":"al","name":"y","place":"walt","location":"walt",
+                "models":["m"],"clone_link":"walt:al/y"}"#
+                .replace('\n', "")
+                .as_str(),
+            r#"{"event":"err","text":"The hub is left out.\n"}"#,
+            DONE,
+        ]),
+        false => refusal(401, &NEEDED.replace("REFUSED", "false")),
+    });
+    let run = server.walt(&["image", "search"]);
+    assert_eq!(run.status, 0, "{run:?}");
+    let lines: Vec<&str> = run.out.lines().map(str::trim_end).collect();
+    assert_eq!(
+        lines,
+        [
+            "User  Image name  Location           Compatibility  Clonable link",
+            "----  ----------  -----------------  -------------  -------------",
+            "al    y           walt (other user)  m              walt:al/y",
+            "bob   x           custom registry    m              two:bob/x",
+        ]
+    );
+    assert!(run.err.contains("'lab' is left out") && run.err.contains("The hub is left out."));
+    let run = server.walt(&["image", "search", "--json"]);
+    assert!(run.out.contains(r#""clone_link": "walt:al/y""#), "{}", run.out);
+    let nothing = FakeServer::start(|_, _| events(&[DONE]));
+    let run = nothing.walt(&["image", "search", "zzz"]);
+    assert_eq!((run.status, run.out.as_str(), run.err.as_str()), (0, "", "No image was found.\n"));
+}
+
+#[test]
+fn image_clone() {
+    let server = FakeServer::start(|_, body| match body.contains(r#""force":true"#) {
+        true => events(&[
+            r#"{"event":"progress","what":"Downloading","done":1,"total":2,"unit":"bytes"}"#,
+            r#"{"event":"clone_complete","image":"x"}"#,
+            r#"{"event":"rebooted","nodes":["n1"]}"#,
+            DONE,
+        ]),
+        false => {
+            refusal(409, r#"{"kind":"conflict","message":"m","tip":"walt image clone --force l"}"#)
+        }
+    });
+    let run = server.walt(&["image", "clone", "hub:bob/x"]);
+    assert_eq!((run.status, run.err.as_str()), (1, "m (tip: walt image clone --force l)\n"));
+    let run = server.walt(&["image", "clone", "--force", "hub:bob/x", "x"]);
+    assert_eq!(run.status, 0, "{run:?}");
+    assert_eq!(
+        run.out,
+        "Image \"x\" was cloned successfully (cf. walt image show).\nNode n1: rebooted ok.\n"
+    );
+    assert!(server.requests()[1].contains(r#""name":"x""#));
+}

@@ -44,7 +44,13 @@ pub fn with_accounts<T>(
     let mut typed = BTreeSet::new();
     loop {
         let needed = match attempt(&given) {
-            Err(Failure::Server(error)) if error.credentials.is_some() => error.credentials,
+            Err(Failure::Server(error)) if error.credentials.is_some() => {
+                let refused = error.credentials.as_ref().is_some_and(|needed| needed.refused);
+                if refused {
+                    output::error(&output::printable(&error.message));
+                }
+                error.credentials
+            }
             result => {
                 if result.is_ok() {
                     offer_to_keep(&typed, &given.accounts);

@@ -71,7 +71,7 @@ pub fn walt(words: &[&str], input: &str, socket: Option<PathBuf>) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_walt"));
     let socket = socket.unwrap_or_else(|| PathBuf::from("/nowhere/api.sock"));
     command.args(words).env("WALT_SERVER", format!("unix:{}", socket.display()));
-    command.env("TZ", "UTC").env_remove("COLUMNS");
+    command.env("TZ", "UTC").env_remove("COLUMNS").env_remove("HOME");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A command that reads nothing may be over already.

@@ -18,10 +18,10 @@ pub const COMMAND: Command = Command {
         It looks at the images of other users of this server, at the docker daemon of the server and at all registries \
         of the platform, at the same time. With a keyword, only clonable links that hold it are shown. A place that \
         cannot be searched is named and left out.",
-    example: "$ walt image search pc-x86-64\n\
-        User          Image name         Location           Compatibility  Clonable link\n\
-        ------------  -----------------  -----------------  -------------  -----------------------------------\n\
-        waltplatform  pc-x86-64-default  walt (other user)  pc-x86-64      walt:waltplatform/pc-x86-64-default",
+    example: "$ walt image search python\n\
+        User  Image name  Location         Compatibility  Clonable link\n\
+        ----  ----------  ---------------  -------------  -----------------\n\
+        bob   pc-python   docker hub       pc-x86-64      hub:bob/pc-python",
     positionals: &[Positional::optional("keyword", Kind::Text("KEYWORD"), "None")],
     switches: &[JSON],
     topics: &["image-search", "registries"],
