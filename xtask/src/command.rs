@@ -110,3 +110,12 @@ pub fn is_there(name: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
 }
+
+/// A program made by a crate of crates.io, installed when it is not there.
+pub fn tool(name: &str, from: &str) -> Result<()> {
+    if is_there(name) {
+        return Ok(());
+    }
+    println!("installing {name} from crates.io (some minutes, once)");
+    show(&mut cargo(["install", "--locked", "--quiet", from]))
+}

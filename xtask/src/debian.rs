@@ -83,6 +83,7 @@ pub const PACKAGES: &[Package] = &[
     stable("kea-admin", Need::Test, "perfdhcp, a foreign DHCP load"),
     stable("ndisc6", Need::Test, "foreign client of router advertisements"),
     stable("git", Need::Test, "lists the files that are linted"),
+    stable("nix-bin", Need::Test, "syntax and lock of the flake"),
     stable("procps", Need::Test, "looks for processes that are left"),
     stable("nftables", Need::Test, "switches HTTP off under loaders that fall back to TFTP"),
     stable("jq", Need::Test, "reads `--json` answers"),

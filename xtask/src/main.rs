@@ -7,9 +7,11 @@ mod checks;
 mod command;
 mod debian;
 mod demo;
+mod flake;
 mod fuzz;
 mod lanes;
 mod media;
+
 mod node_image;
 mod packages;
 mod platform;

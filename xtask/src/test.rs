@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{self, answer, cargo, is_there, program, repository, show};
+use crate::command::{self, answer, cargo, program, repository, show, tool};
 use crate::debian::Need;
 use crate::progress::seconds;
 use crate::report::Report;
-use crate::{bench, checks, fuzz, lanes, node_image, packages};
+use crate::{bench, checks, flake, fuzz, lanes, node_image, packages};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -71,11 +71,12 @@ fn static_checks(report: &mut Report) -> Result<()> {
         .map(drop)
     })?;
     report.run("dependencies (cargo deny)", || {
-        tool("cargo-deny")?;
+        tool("cargo-deny", "cargo-deny")?;
         // Advisories need the network's database: `cargo deny check advisories` where there is one.
         answer(&mut cargo(["deny", "check", "bans", "licenses", "sources"])).map(drop)
     })?;
     report.run("shell scripts (shellcheck)", shell_scripts)?;
+    report.run("nix files (syntax, format, dead code, lock)", flake::check)?;
     report.run("docs of the package list", || {
         let path = repository().join("docs/debian-packages.md");
         let written = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -111,7 +112,7 @@ fn fuzz_targets(report: &mut Report) -> Result<()> {
 fn unit_tests(report: &mut Report) -> Result<()> {
     let log = folder()?.join("nextest.log");
     report.run("unit and integration tests (nextest)", || {
-        tool("cargo-nextest")?;
+        tool("cargo-nextest", "cargo-nextest")?;
         let mut run = cargo(["nextest", "run", "--workspace", "--no-fail-fast", "--color=never"]);
         run.args(["--status-level=all", "--final-status-level=fail"]);
         run.stdout(fs::File::create(&log)?).stderr(fs::File::options().append(true).open(&log)?);
@@ -140,15 +141,6 @@ fn slowest_tests(log: &Path) -> Vec<(String, Duration)> {
             Some((name.trim().to_owned(), time))
         })
         .collect()
-}
-
-/// A cargo subcommand from crates.io, installed when it is not there.
-fn tool(name: &str) -> Result<()> {
-    if is_there(name) {
-        return Ok(());
-    }
-    println!("installing {name} from crates.io (some minutes, once)");
-    show(&mut cargo(["install", "--locked", "--quiet", name]))
 }
 
 fn folder() -> Result<PathBuf> {
