@@ -10,7 +10,8 @@ pkgs.mkShell {
       rust-analyzer
       cargo-deny
       cargo-nextest
-      shellcheck
+      # The one with a manual needs pandoc.
+      shellcheck-minimal
       nixfmt
       deadnix
       jq
