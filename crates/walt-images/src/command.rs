@@ -164,6 +164,17 @@ impl Command {
         words
     }
 
+    /// The same as a command whose input, output and end its caller looks after (a terminal's). It is killed when that
+    /// is dropped; deadline and token have no effect on it.
+    pub fn into_tokio(self) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.program);
+        command.args(&self.args).envs(self.envs).kill_on_drop(true);
+        if let Some(dir) = &self.current_dir {
+            command.current_dir(dir);
+        }
+        command
+    }
+
     /// Runs it; a failure status is an error.
     ///
     /// # Errors

@@ -13,7 +13,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::catalogue::ImageId;
 use crate::command::Command;
+use crate::podman::{Podman, PodmanError, READ_DEADLINE};
 
 /// Where the kernel's list of interpreters is.
 const REGISTRY: &str = "/proc/sys/fs/binfmt_misc";
@@ -54,6 +56,9 @@ pub enum ForeignError {
         /// What the system said.
         why: String,
     },
+    /// The image cannot be asked for its CPU.
+    #[error(transparent)]
+    Podman(#[from] Box<PodmanError>),
     /// It is registered, and does not work all the same.
     #[error(
         "programs for the CPU '{arch}' cannot be run on this server, though {program} is registered: {why}"
@@ -147,6 +152,16 @@ pub async fn ensure(arch: &str) -> Result<(), ForeignError> {
     }
     tracing::info!(arch = cpu.arch, program, "the kernel runs programs of this CPU from now on");
     Ok(())
+}
+
+/// Makes sure that the programs of an image run on this machine ([`ensure`]).
+///
+/// # Errors
+/// They do not; or the image cannot be asked for its CPU.
+pub async fn ensure_image(podman: &Podman, image: &ImageId) -> Result<(), ForeignError> {
+    let args = ["image", "inspect", "--format", "{{.Architecture}}", image.as_str()];
+    let answer = podman.run(&args, READ_DEADLINE).await.map_err(Box::new)?;
+    ensure(String::from_utf8_lossy(&answer.stdout).trim()).await
 }
 
 /// The CPU of this server, as OCI images name it.

@@ -42,6 +42,15 @@ impl Inside {
         Ok(Self { root, base })
     }
 
+    /// Enters a directory that is open.
+    ///
+    /// # Errors
+    /// The kernel does not tell its path.
+    pub fn at(root: OwnedFd) -> io::Result<Self> {
+        let base = path_of(&root)?;
+        Ok(Self { root, base })
+    }
+
     /// Opens a regular file for reading. Symlinks are followed, inside.
     ///
     /// # Errors
@@ -197,6 +206,32 @@ impl Inside {
         }
     }
 
+    /// Removes a directory if nothing is in it.
+    ///
+    /// # Errors
+    /// It is not a directory.
+    pub fn remove_empty_dir(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let place = self.place(path.as_ref(), None)?;
+        match rustix::fs::unlinkat(&place.parent, &place.name, AtFlags::REMOVEDIR) {
+            Err(error) if error != rustix::io::Errno::NOTEMPTY => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens a directory, symlinks followed inside, as a place to work in.
+    ///
+    /// # Errors
+    /// It is not a directory.
+    pub fn open_dir(&self, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+        self.open(path.as_ref(), OFlags::PATH | OFlags::DIRECTORY)
+    }
+
+    /// What stands at a path, links followed inside; None when nothing is there.
+    pub fn target_kind(&self, path: impl AsRef<Path>) -> Option<FileType> {
+        let fd = self.open(path.as_ref(), OFlags::PATH).ok()?;
+        rustix::fs::fstat(fd).ok().map(|stat| FileType::from_raw_mode(stat.st_mode))
+    }
+
     /// Gives a file or symlink another name in its directory. Nothing there is no error: false.
     ///
     /// # Errors
@@ -262,6 +297,14 @@ impl Inside {
             };
         }
         Ok(parent)
+    }
+
+    /// Path of a directory given by [`Inside::open_dir`], seen from inside.
+    ///
+    /// # Errors
+    /// It was removed.
+    pub fn seen(&self, dir: &OwnedFd) -> io::Result<PathBuf> {
+        self.seen_from_inside(dir)
     }
 
     fn seen_from_inside(&self, fd: &OwnedFd) -> io::Result<PathBuf> {

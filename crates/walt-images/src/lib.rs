@@ -8,6 +8,7 @@
 //! * [`layer`]: what is written into an image (a plan, and what carries it out).
 //! * [`check`]: what an image lacks to boot nodes.
 //! * [`registry`]: images from and to registries.
+//! * [`session`]: working inside an image.
 //! * [`turn`]: one change at a time for each image name.
 //! * [`foreign`]: programs of another CPU.
 //! * [`inside`]: file operations that cannot leave a directory, whatever its symlinks say.
@@ -27,6 +28,7 @@ pub mod percent;
 pub mod podman;
 pub mod registry;
 pub mod roots;
+pub mod session;
 pub mod turn;
 
 pub use catalogue::{Catalogue, CatalogueError, ImageEntry, ImageId};

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 
 /// Stream of node state changes.
 pub const NODES_STREAM: &str = "platform.nodes";
+/// Stream of what the platform does with images on its own.
+pub const IMAGES_STREAM: &str = "platform.images";
 /// Stream of device discovery.
 pub const DEVICES_STREAM: &str = "platform.devices";
 /// Stream of failures of automatic power saving.

@@ -19,6 +19,7 @@ use crate::presence::{Connection, Presence};
 use crate::registry::{Device, Registry};
 use crate::remotes::Remotes;
 use crate::served::ServedImages;
+use crate::sessions::Sessions;
 use crate::state::State;
 use crate::tasks::Tasks;
 
@@ -57,6 +58,8 @@ pub struct Platform {
     pub remotes: Remotes,
     /// Who changes which image.
     pub turns: Turns,
+    /// Shells in images.
+    pub sessions: Sessions,
     /// Persistent directories of nodes.
     pub persist: PersistDirs,
     /// Virtual machines.

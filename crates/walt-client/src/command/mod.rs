@@ -25,6 +25,9 @@ pub static CATEGORIES: &[Category] = &[
             image::search::COMMAND,
             image::clone::COMMAND,
             image::publish::COMMAND,
+            image::shell::COMMAND,
+            image::sessions::COMMAND,
+            image::cp::COMMAND,
         ],
     },
     Category {

@@ -59,6 +59,11 @@ enum Names {
     WaltLinks,
     /// Labels of registries.
     Registries,
+    /// Paths of an image of the user that start so.
+    ImagePaths {
+        image: String,
+        path: String,
+    },
     Checkpoints,
 }
 
@@ -97,6 +102,10 @@ fn ask(what: Names) -> Option<Vec<String>> {
         Names::Registries => {
             let registries: Vec<RegistryInfo> = server.get(route::REGISTRIES).ok()?;
             Some(registries.into_iter().map(|registry| registry.label).collect())
+        }
+        Names::ImagePaths { image, path } => {
+            let query = crate::server::query(&[("path", Some(&path))]);
+            server.get(&format!("{}{query}", route::fill(route::IMAGE_NAMES, &image))).ok()
         }
         Names::Checkpoints => {
             let checkpoints: Vec<Checkpoint> = server.get(route::CHECKPOINTS).ok()?;
@@ -257,6 +266,15 @@ fn values(
             let nodes = if remote { Vec::new() } else { ask(Names::Nodes)? };
             Some(operands(current, nodes, remote))
         }
+        Kind::ImageCpSource => image_operands(current, true, ask),
+        Kind::ImageCpDestination => {
+            // One side is in an image: after an image comes a local path, after a local path an image.
+            let source = before.iter().rfind(|word| !word.starts_with('-'))?;
+            if is_remote(source) {
+                return Some(operands(current, Vec::new(), true));
+            }
+            image_operands(current, false, ask)
+        }
         Kind::Choice(_, words) => plain(words.iter().map(|word| (*word).to_owned()).collect()),
         Kind::Integer(_) | Kind::Text(_) => Some(Vec::new()),
     }
@@ -293,6 +311,30 @@ fn operands(current: &str, nodes: Vec<String>, local: bool) -> Vec<Candidate> {
     }
     found.sort();
     found.into_iter().map(|operand| (operand, String::new())).collect()
+}
+
+fn is_remote(operand: &str) -> bool {
+    operand.contains(':') && !operand.starts_with(['/', '.'])
+}
+
+/// Images followed by a colon, paths in one that is typed, and local paths.
+fn image_operands(
+    current: &str,
+    local: bool,
+    ask: &dyn Fn(Names) -> Option<Vec<String>>,
+) -> Option<Vec<Candidate>> {
+    let images = ask(Names::Images).unwrap_or_default();
+    let (image, path) = current.rsplit_once(':').unwrap_or_default();
+    if is_remote(current) && images.iter().any(|known| known == image) {
+        let wanted = Names::ImagePaths { image: image.to_owned(), path: path.to_owned() };
+        let paths = ask(wanted)?;
+        let mut found: Vec<Candidate> =
+            paths.iter().map(|path| (format!("{image}:{path}"), String::new())).collect();
+        // `image` may be the start of `image:tag`.
+        found.extend(operands(current, images, false));
+        return Some(found);
+    }
+    Some(operands(current, images, local))
 }
 
 /// Local paths that start so; directories end with `/`.

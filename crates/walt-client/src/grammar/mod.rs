@@ -155,6 +155,10 @@ pub enum Kind {
     NodeCpSource,
     /// Second operand of `node cp`.
     NodeCpDestination,
+    /// First operand of `image cp`.
+    ImageCpSource,
+    /// Second operand of `image cp`.
+    ImageCpDestination,
     /// A checkpoint of the user.
     Checkpoint,
     /// A setting of the nodes of the set before it, `name=value`.
@@ -186,7 +190,10 @@ impl Kind {
             Self::ImageOrDefault => "IMAGE_OR_DEFAULT",
             Self::CloneLink => "IMAGE_CLONE_URL",
             Self::Registry => "REGISTRY",
-            Self::NodeCpSource | Self::NodeCpDestination => "PATH",
+            Self::NodeCpSource
+            | Self::NodeCpDestination
+            | Self::ImageCpSource
+            | Self::ImageCpDestination => "PATH",
             Self::Checkpoint => "LOG_CHECKPOINT",
             Self::NodeSetting => "NODE_CONFIG_PARAM",
             Self::DeviceSetting => "DEVICE_CONFIG_PARAM",

@@ -82,13 +82,18 @@ impl Server {
     pub fn events(&self, path: &str, body: &impl Serialize) -> Result<EventStream, Failure> {
         let spinner = Spinner::start();
         let body = to_json(body)?;
-        let answer = self.call(Method::POST, path, Some(JSON), body.as_slice())?;
-        let kind = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
-        if !kind.is_some_and(|kind| kind.starts_with(NDJSON)) {
-            return Err(Failure::Connection("The server did not answer with events.".into()));
-        }
-        let reader = BufReader::new(answer.into_body().into_reader());
-        Ok(EventStream::new(Box::new(reader), spinner))
+        stream(self.call(Method::POST, path, Some(JSON), body.as_slice())?, spinner)
+    }
+
+    /// Sends a tar stream, answered by a stream of events.
+    ///
+    /// # Errors
+    /// Those of [`Server::upload`] before the first event.
+    pub fn upload_events(&self, path: &str, data: &mut dyn Read) -> Result<EventStream, Failure> {
+        let mut data = data;
+        let body = SendBody::from_reader(&mut data);
+        let answer = self.call(Method::PUT, path, Some(TAR), body)?;
+        stream(answer, Spinner::start())
     }
 
     /// Sends a tar stream.
@@ -189,6 +194,15 @@ pub(crate) fn refusal(status: u16, body: &str) -> ApiError {
             ApiError::new(kind, message)
         }
     }
+}
+
+fn stream(answer: Response<Body>, spinner: Spinner) -> Result<EventStream, Failure> {
+    let kind = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
+    if !kind.is_some_and(|kind| kind.starts_with(NDJSON)) {
+        return Err(Failure::Connection("The server did not answer with events.".into()));
+    }
+    let reader = BufReader::new(answer.into_body().into_reader());
+    Ok(EventStream::new(Box::new(reader), spinner))
 }
 
 fn to_json(body: &impl Serialize) -> Result<Vec<u8>, Failure> {

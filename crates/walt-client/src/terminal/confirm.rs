@@ -22,19 +22,41 @@ pub fn confirm(yes: bool) -> Result<(), Failure> {
     }
 }
 
+/// Asks `Are you sure?`; `None` at the end of the input. Nothing is said after the answer.
+pub fn is_sure(yes: bool) -> Option<bool> {
+    if yes {
+        return Some(true);
+    }
+    answer(&mut std::io::stdin().lock(), "Are you sure?", output::print)
+}
+
+/// A line typed at a prompt, without blanks around; `None` at the end of the input.
+pub fn line(prompt: &str) -> Option<String> {
+    output::print(prompt);
+    let mut line = String::new();
+    match std::io::stdin().lock().read_line(&mut line) {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(line.trim().to_owned()),
+    }
+}
+
 /// Asks until the answer is `y` or `n`. The end of the input means no.
-fn ask(input: &mut dyn BufRead, question: &str, mut say: impl FnMut(&str)) -> bool {
+fn ask(input: &mut dyn BufRead, question: &str, say: impl FnMut(&str)) -> bool {
+    answer(input, question, say).unwrap_or(false)
+}
+
+fn answer(input: &mut dyn BufRead, question: &str, mut say: impl FnMut(&str)) -> Option<bool> {
     loop {
         say(&format!("{question} (y/n): "));
         let mut answer = String::new();
         match input.read_line(&mut answer) {
             Ok(0) | Err(_) => {
                 say("\n");
-                return false;
+                return None;
             }
             Ok(_) => match answer.trim_end_matches(['\n', '\r']) {
-                "y" => return true,
-                "n" => return false,
+                "y" => return Some(true),
+                "n" => return Some(false),
                 _ => say("Invalid response.\n"),
             },
         }

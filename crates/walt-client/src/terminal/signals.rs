@@ -9,6 +9,10 @@ use std::sync::{Mutex, PoisonError};
 
 static RESIZED: Mutex<Option<OwnedFd>> = Mutex::new(None);
 static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
+static ON_INTERRUPT: Mutex<Option<OnInterrupt>> = Mutex::new(None);
+
+/// Done at ctrl-C instead of the usual end; gives the exit status.
+pub type OnInterrupt = Box<dyn FnOnce() -> u8 + Send>;
 
 /// Must be called before any other thread is started: these signals are blocked in all threads but this one.
 pub fn watch() {
@@ -41,6 +45,10 @@ pub fn watch() {
 /// ctrl-C: empty line, `Aborted.`, status 1.
 fn interrupted() -> ! {
     clean();
+    let other = ON_INTERRUPT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(other) = other {
+        std::process::exit(other().into());
+    }
     let _ = writeln!(std::io::stdout());
     let _ = writeln!(std::io::stderr(), "Aborted.");
     std::process::exit(1);
@@ -65,6 +73,11 @@ pub fn remove_unfinished() {
 /// A file or directory to remove when the command is interrupted; `None` when it is complete.
 pub fn set_unfinished(path: Option<PathBuf>) {
     *UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner) = path;
+}
+
+/// What ctrl-C does from now on; `None`: the usual.
+pub fn on_interrupt(action: Option<OnInterrupt>) {
+    *ON_INTERRUPT.lock().unwrap_or_else(PoisonError::into_inner) = action;
 }
 
 fn resized() {

@@ -1,5 +1,6 @@
 //! File transfers: which name goes where, and tar streams.
 
+pub mod copy;
 pub mod plan;
 pub mod receive;
 pub mod send;

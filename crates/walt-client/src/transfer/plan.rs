@@ -7,9 +7,9 @@ use walt_proto::api::transfer::PathKind;
 pub enum Operand {
     /// A path here.
     Local(String),
-    /// A path on a node.
+    /// A path on a node or in an image.
     Remote {
-        /// Node name.
+        /// Name of the node or image.
         node: String,
         /// Path; empty: root's home directory.
         path: String,
@@ -52,6 +52,13 @@ pub struct Plan {
     pub directory: String,
     /// Name it gets there; `.`: the content of a directory is merged into `directory`.
     pub name: String,
+}
+
+impl Plan {
+    /// The directory as the server wants it: where relative paths start has no name.
+    pub fn upload_directory(&self) -> &str {
+        if self.directory == "." { "" } else { &self.directory }
+    }
 }
 
 /// Decides from what stands at both ends.

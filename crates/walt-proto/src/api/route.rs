@@ -31,6 +31,16 @@
 //! | POST [`IMAGES_UPDATE_DEFAULTS`] | [`UpdateDefaults`](super::image::registry::UpdateDefaults) | events |
 //! | POST [`IMAGES_UPDATE_HUB_META`] | [`UpdateHubMeta`](super::image::registry::UpdateHubMeta) | events |
 //! | GET [`REGISTRIES`] | | array of [`RegistryInfo`](super::image::registry::RegistryInfo) |
+//! | POST [`IMAGE_SHELLS`] | [`OpenShell`](super::image::session::OpenShell) | [`ImageShell`](super::image::session::ImageShell) |
+//! | GET [`SHELLS`] | | array of [`ImageShell`](super::image::session::ImageShell): those of the caller |
+//! | GET [`SHELL_ATTACH`] | WebSocket | [`session`](super::session) |
+//! | POST [`SHELL_SAVE`] | [`SaveShell`](super::image::session::SaveShell) | events |
+//! | DELETE [`SHELL`] | | [`Empty`](super::Empty) |
+//! | GET [`IMAGE_PATH`] | query [`PathQuery`](super::transfer::PathQuery) | [`PathInfo`](super::transfer::PathInfo) |
+//! | GET [`IMAGE_NAMES`] | query [`PathQuery`](super::transfer::PathQuery) | array of paths that start with this one |
+//! | GET [`IMAGE_FILES`] | query [`PathQuery`](super::transfer::PathQuery) | tar stream |
+//! | PUT [`IMAGE_FILES`] | query [`PathQuery`](super::transfer::PathQuery), tar stream | events |
+//! | POST [`NODE_FILES_TO_IMAGE`] | [`FilesToImage`](super::image::files::FilesToImage) | events |
 //! | POST [`LOGS_QUERY`] | [`LogQuery`](super::log::LogQuery) | events |
 //! | POST [`LOGS_COUNT`] | [`LogQuery`](super::log::LogQuery) | [`LogCount`](super::log::LogCount) |
 //! | GET [`CHECKPOINTS`] | | array of [`Checkpoint`](super::log::Checkpoint) |
@@ -94,6 +104,24 @@ pub const IMAGES_UPDATE_DEFAULTS: &str = "/api/v1/images/update-defaults";
 pub const IMAGES_UPDATE_HUB_META: &str = "/api/v1/images/update-hub-meta";
 /// Registries of this platform.
 pub const REGISTRIES: &str = "/api/v1/registries";
+/// Opens a shell in an image.
+pub const IMAGE_SHELLS: &str = "/api/v1/images/{name}/shells";
+/// What stands at a path of an image.
+pub const IMAGE_PATH: &str = "/api/v1/images/{name}/path";
+/// Names that complete a path of an image.
+pub const IMAGE_NAMES: &str = "/api/v1/images/{name}/names";
+/// Files of an image, as tar streams.
+pub const IMAGE_FILES: &str = "/api/v1/images/{name}/files";
+/// Copies files of a node into the image it boots.
+pub const NODE_FILES_TO_IMAGE: &str = "/api/v1/nodes/{name}/files-to-image";
+/// Shells in images.
+pub const SHELLS: &str = "/api/v1/image-shells";
+/// One of them.
+pub const SHELL: &str = "/api/v1/image-shells/{name}";
+/// Joins the caller's terminal to it.
+pub const SHELL_ATTACH: &str = "/api/v1/image-shells/{name}/attach";
+/// Saves its files.
+pub const SHELL_SAVE: &str = "/api/v1/image-shells/{name}/save";
 /// Log records.
 pub const LOGS_QUERY: &str = "/api/v1/logs/query";
 /// Number of log records.

@@ -114,8 +114,8 @@ async fn session(
     Ok(())
 }
 
-/// The ssh process of a session, and its ends. Dropping it hangs up.
-struct Program {
+/// The process of a session (`ssh`, or `podman`), and its ends. Dropping it hangs up.
+pub(super) struct Program {
     child: Child,
     input: Input,
     output: mpsc::Receiver<(Channel, Vec<u8>)>,
@@ -137,11 +137,11 @@ impl Program {
         Self::spawn(command, start.tty.as_ref())
     }
 
-    fn spawn(mut command: process::Command, tty: Option<&Tty>) -> Result<Self, Failure> {
+    pub(super) fn spawn(mut command: process::Command, tty: Option<&Tty>) -> Result<Self, Failure> {
         let (sender, output) = mpsc::channel(64);
         match tty {
             Some(tty) => {
-                command.env("TERM", term(tty));
+                command.env("TERM", term(&tty.term));
                 let (child, master) = pty::spawn(command, Size { cols: tty.cols, rows: tty.rows })
                     .map_err(SshError::Start)?;
                 let master = std::sync::Arc::new(master);
@@ -177,7 +177,7 @@ impl Program {
     ///
     /// Input the program does not take yet is held, and no more is read from the client meanwhile; its
     /// output goes on: a program that answers before it has read all (`cat`) would stop otherwise.
-    async fn talk(&mut self, socket: &mut WebSocket) -> Option<i32> {
+    pub(super) async fn talk(&mut self, socket: &mut WebSocket) -> Option<i32> {
         let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
         let mut held = Bytes::new();
         let mut drained = false;
@@ -275,10 +275,10 @@ fn status_of(status: ExitStatus) -> i32 {
 }
 
 /// A terminal type is one plain word; anything else is replaced by the most common one.
-fn term(tty: &Tty) -> &str {
+pub(super) fn term(term: &str) -> &str {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '+');
-    let is_legal = !tty.term.is_empty() && tty.term.len() <= 64 && tty.term.chars().all(legal);
-    if is_legal { &tty.term } else { "xterm" }
+    let is_legal = !term.is_empty() && term.len() <= 64 && term.chars().all(legal);
+    if is_legal { term } else { "xterm" }
 }
 
 #[cfg(test)]

@@ -130,6 +130,11 @@ impl From<WorkflowError> for Failure {
             WorkflowError::Foreign(_) => {
                 (ErrorKind::Unavailable, Some("walt help show foreign-cpus"))
             }
+            WorkflowError::Session(_) => (ErrorKind::Unavailable, None),
+            WorkflowError::TooManyLayers(name) => {
+                let error = ApiError::new(ErrorKind::Conflict, message);
+                return error.with_tip(format!("walt image squash {name}")).into();
+            }
             WorkflowError::NoSuchImage(_) => (ErrorKind::NotFound, Some("walt image show")),
             WorkflowError::NoDefaultImage { .. } => {
                 (ErrorKind::Unavailable, Some("cargo xtask demo makes the default image"))

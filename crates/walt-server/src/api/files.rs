@@ -140,7 +140,7 @@ fn address(
 }
 
 /// What a program says on its error output, within bounds; the rest is read and dropped.
-async fn kept(mut output: impl AsyncRead + Unpin) -> String {
+pub(super) async fn kept(mut output: impl AsyncRead + Unpin) -> String {
     let mut text = Vec::new();
     let _ = (&mut output).take(MAX_STDERR).read_to_end(&mut text).await;
     let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;

@@ -35,7 +35,7 @@ use crate::services::{Services, web};
 use crate::state::{Snapshot, State};
 use crate::swap::keeper;
 use crate::tasks::Tasks;
-use crate::workflow::{boot_image, create, upkeep, watchdog};
+use crate::workflow::{self, boot_image, create, upkeep, watchdog};
 
 /// How long nodes that were booted before a restart have to connect again.
 const COME_BACK: Duration = Duration::from_secs(30);
@@ -77,6 +77,8 @@ async fn on_networks(
     tasks.spawn("sweep", upkeep::sweep(platform.clone(), tasks.token()));
     tasks.spawn("image store", upkeep::watch_store(platform.clone(), tasks.token()));
     tasks.spawn("boot watchdog", watchdog::run(platform.clone(), tasks.token()));
+    workflow::image::shell::adopt(&platform).await;
+    tasks.spawn("image shells", workflow::image::shell::expire(platform.clone(), tasks.token()));
     tasks.serve("api", crate::api::serve(api, platform.clone(), tasks.token()));
     start_machines(&platform);
     Ok(platform)
@@ -143,6 +145,7 @@ async fn open(
         images: ServedImages::new(catalogue, roots, layer, index_dir, readers),
         remotes: remotes.context("directories of downloads")?,
         turns: Default::default(),
+        sessions: Default::default(),
         persist: PersistDirs::open(&places.state).context("persistent directories")?,
         logs,
         state,

@@ -12,6 +12,7 @@ mod error;
 mod images;
 mod roots;
 mod schema;
+mod sessions;
 mod writer;
 
 use std::path::Path;
@@ -26,6 +27,7 @@ pub use devices::{Device, Firmware, Node, Settings};
 pub use error::StateError;
 pub use images::{Change, Content, Version};
 pub use roots::RootInUse;
+pub use sessions::{ImageSession, Saving, Step};
 pub use writer::Pending;
 
 use writer::WriterHandle;
@@ -200,6 +202,21 @@ impl State {
         self.writer.change("forget_image_version", move |conn| {
             images::forget_version(conn, &image, number)
         })
+    }
+
+    /// A shell in an image begins, or is further than before.
+    pub fn put_image_session(&self, session: ImageSession) -> Pending<()> {
+        self.writer.change("put_image_session", move |conn| sessions::put(conn, &session))
+    }
+
+    /// A shell in an image is over.
+    pub fn remove_image_session(&self, id: String) -> Pending<()> {
+        self.writer.change("remove_image_session", move |conn| sessions::remove(conn, &id))
+    }
+
+    /// All shells in images, oldest first.
+    pub async fn image_sessions(&self) -> Result<Vec<ImageSession>, StateError> {
+        self.read(sessions::all).await
     }
 
     /// A change of an image name begins.

@@ -59,6 +59,12 @@ pub enum WorkflowError {
     /// An image was not moved.
     #[error(transparent)]
     Move(#[from] image::elsewhere::MoveError),
+    /// Something inside the image failed.
+    #[error("{}.", walt_model::sentence::capitalised(&.0.to_string()))]
+    Session(#[from] walt_images::session::SessionError),
+    /// The image can get no further layer.
+    #[error("Image '{0}' has reached the limit of 128 layers: it cannot be changed any more.")]
+    TooManyLayers(ImageName),
     /// No such image in the working set.
     #[error("Error: No such image '{0}'.")]
     NoSuchImage(ImageName),

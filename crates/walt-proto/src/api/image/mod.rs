@@ -1,6 +1,8 @@
 //! Images.
 
+pub mod files;
 pub mod registry;
+pub mod session;
 
 use serde::{Deserialize, Serialize};
 

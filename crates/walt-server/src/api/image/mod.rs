@@ -1,6 +1,9 @@
 //! Images: one file for each kind of request; [`routes`] lists them all.
 
+mod files;
+mod from_node;
 pub(super) mod registry;
+mod shell;
 
 use axum::extract::State;
 use axum::routing::{get, post};
@@ -33,6 +36,9 @@ pub(super) fn routes() -> Router<Shared> {
         .route(route::IMAGES_PUBLISH, post(registry::publish))
         .route(route::IMAGES_UPDATE_DEFAULTS, post(registry::update_defaults))
         .route(route::IMAGES_UPDATE_HUB_META, post(registry::update_hub_meta))
+        .merge(shell::routes())
+        .merge(files::routes())
+        .route(route::NODE_FILES_TO_IMAGE, post(from_node::copy))
 }
 
 /// Gives a name to a new image ([`put`]), then reboots the nodes that boot it and tells how that went.

@@ -2,12 +2,15 @@
 //! gives it the name users know, in one step that is done or not.
 
 pub mod clone;
+pub mod copy;
 pub mod defaults;
 pub mod elsewhere;
 pub mod publish;
 pub mod search;
+pub mod shell;
 pub mod space;
 pub mod transfer;
+pub mod work;
 
 use std::sync::Arc;
 

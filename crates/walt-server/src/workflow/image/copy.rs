@@ -1,0 +1,63 @@
+//! Files into an image: a tar stream unpacked in a working copy, and a new image made of that.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use walt_images::session::unpack::unpack;
+use walt_images::session::{Working, view};
+use walt_images::{ImageId, Inside};
+
+use super::work::{self, New, hex};
+use crate::killpoint;
+use crate::pipe;
+use crate::platform::Platform;
+use crate::workflow::WorkflowError;
+
+/// Told the bytes written so far.
+pub type Written = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// Unpacks `stream` in `directory` of a copy of an image and makes a new image of that, which has only a temporary name
+/// yet. Whatever happens, the copy is gone afterwards.
+///
+/// # Errors
+/// The stream is cut, or leads outside; the container tools do not work; the disk is full. The image is as it was.
+pub async fn copy_in(
+    platform: &Platform,
+    id: &ImageId,
+    directory: PathBuf,
+    mut stream: pipe::Reader,
+    written: Written,
+) -> Result<New, WorkflowError> {
+    let podman = platform.images.catalogue().podman();
+    killpoint::reached("cp: before the working copy");
+    let working = Working::create(podman, format!("walt-op-{}", hex()), id).await?;
+    let outcome = async {
+        let dir = working.mount().await?;
+        let unpacked = tokio::task::spawn_blocking(move || {
+            let files = Inside::enter(&dir)?;
+            unpack(&mut stream, &files, &directory, |bytes| written(bytes))?;
+            // An archive that looks whole may still be one whose sender failed at its end.
+            std::io::copy(&mut stream, &mut std::io::sink())
+        });
+        unpacked
+            .await
+            .map_err(|_| WorkflowError::Invalid("The transfer failed.".into()))?
+            .map_err(|error| WorkflowError::Invalid(format!("The transfer failed: {error}.")))?;
+        killpoint::reached("cp: before the commit");
+        work::commit(platform, &working).await
+    }
+    .await;
+    killpoint::reached("cp: after the commit");
+    if let Err(error) = working.remove().await {
+        tracing::warn!(name = working.name(), "a working copy stays until the next start: {error}");
+    }
+    outcome
+}
+
+/// The files of an image, to be read.
+///
+/// # Errors
+/// The container tools do not work.
+pub async fn files(platform: &Platform, id: &ImageId) -> Result<Inside, WorkflowError> {
+    Ok(view::open(platform.images.catalogue().podman(), id).await?)
+}

@@ -1,0 +1,52 @@
+//! What changes of an image have in common: a working copy, and the new image made of it.
+
+use walt_images::ImageId;
+use walt_images::podman::CHANGE_DEADLINE;
+use walt_images::session::Working;
+
+use crate::platform::Platform;
+use crate::workflow::WorkflowError;
+
+/// A new image that has only a temporary name.
+#[derive(Debug)]
+pub struct New {
+    /// Its id.
+    pub id: ImageId,
+    tag: String,
+}
+
+/// 16 hexadecimal digits nobody else has.
+pub fn hex() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// Makes an image of a working copy.
+///
+/// # Errors
+/// buildah did not work, or the disk is full.
+pub async fn commit(platform: &Platform, working: &Working) -> Result<New, WorkflowError> {
+    let tag = format!("localhost/walt/op:{}", hex());
+    match working.commit(&tag).await {
+        Ok(id) => Ok(New { id, tag }),
+        Err(error) => {
+            forget(platform, &tag).await;
+            Err(error.into())
+        }
+    }
+}
+
+impl New {
+    /// Takes its temporary name away; it goes too if it got no other one.
+    pub async fn let_go(self, platform: &Platform) {
+        forget(platform, &self.tag).await;
+    }
+}
+
+async fn forget(platform: &Platform, tag: &str) {
+    let podman = platform.images.catalogue().podman();
+    if podman.run(&["image", "exists", tag], CHANGE_DEADLINE).await.is_ok()
+        && let Err(error) = podman.run(&["rmi", tag], CHANGE_DEADLINE).await
+    {
+        tracing::warn!(tag, "a temporary name of an image stays until the next start: {error}");
+    }
+}
