@@ -30,7 +30,8 @@ pub async fn copy_in(
 ) -> Result<New, WorkflowError> {
     let podman = platform.images.catalogue().podman();
     killpoint::reached("cp: before the working copy");
-    let working = Working::create(podman, format!("walt-op-{}", hex()), id).await?;
+    let word = hex();
+    let working = Working::create(podman, format!("walt-op-{word}"), id).await?;
     let outcome = async {
         let dir = working.mount().await?;
         let unpacked = tokio::task::spawn_blocking(move || {
@@ -44,7 +45,7 @@ pub async fn copy_in(
             .map_err(|_| WorkflowError::Invalid("The transfer failed.".into()))?
             .map_err(|error| WorkflowError::Invalid(format!("The transfer failed: {error}.")))?;
         killpoint::reached("cp: before the commit");
-        work::commit(platform, &working).await
+        work::commit(platform, &working, &word).await
     }
     .await;
     killpoint::reached("cp: after the commit");

@@ -125,7 +125,7 @@ pub async fn commit(platform: &Platform, claim: &Claim) -> Result<work::New, Wor
     claim.shell.stop().await?;
     claim.shell.tidy().await?;
     killpoint::reached("shell: before the commit");
-    let new = work::commit(platform, &claim.working).await?;
+    let new = work::commit(platform, &claim.working, &claim.id).await?;
     killpoint::reached("shell: after the commit");
     Ok(new)
 }
@@ -193,6 +193,7 @@ pub async fn adopt(platform: &Arc<Platform>) {
 
 async fn adopt_one(platform: &Arc<Platform>, row: &ImageSession) -> Result<(), WorkflowError> {
     let catalogue = platform.images.catalogue();
+    work::let_go(platform, &row.id).await;
     let Step::Made { plan, saving, entered, .. } = &row.step else {
         undo(platform, row).await;
         return Ok(());

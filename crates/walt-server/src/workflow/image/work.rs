@@ -20,12 +20,16 @@ pub fn hex() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 
-/// Makes an image of a working copy.
+/// Makes an image of a working copy; `word`, 16 hexadecimal digits, makes its temporary name.
 ///
 /// # Errors
 /// buildah did not work, or the disk is full.
-pub async fn commit(platform: &Platform, working: &Working) -> Result<New, WorkflowError> {
-    let tag = format!("localhost/walt/op:{}", hex());
+pub async fn commit(
+    platform: &Platform,
+    working: &Working,
+    word: &str,
+) -> Result<New, WorkflowError> {
+    let tag = tag_of(word);
     match working.commit(&tag).await {
         Ok(id) => Ok(New { id, tag }),
         Err(error) => {
@@ -40,6 +44,15 @@ impl New {
     pub async fn let_go(self, platform: &Platform) {
         forget(platform, &self.tag).await;
     }
+}
+
+/// Takes the temporary name away that a server which died gave with this word, if it did.
+pub async fn let_go(platform: &Platform, word: &str) {
+    forget(platform, &tag_of(word)).await;
+}
+
+fn tag_of(word: &str) -> String {
+    format!("localhost/walt/op:{word}")
 }
 
 async fn forget(platform: &Platform, tag: &str) {
