@@ -103,6 +103,11 @@ impl Wanted {
         })
     }
 
+    /// Whatever there is: the first one offered.
+    pub fn any() -> Self {
+        Self(Vec::new())
+    }
+
     /// Exactly this one.
     pub fn exactly(architecture: Architecture) -> Self {
         Self(vec![architecture])
@@ -115,6 +120,9 @@ impl Wanted {
 
     /// The best of what is offered: its place in the list.
     pub(super) fn choose(&self, offered: &[Architecture]) -> Option<usize> {
+        if self.0.is_empty() {
+            return (!offered.is_empty()).then_some(0);
+        }
         self.0.iter().find_map(|wanted| {
             let exact = offered.iter().position(|other| other == wanted);
             exact.or_else(|| offered.iter().position(|other| wanted.accepts(other)))

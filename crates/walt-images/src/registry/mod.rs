@@ -13,24 +13,43 @@
 //!
 //! Nothing here speaks to users or knows of nodes: names, questions and reboots are the caller's.
 
-#![allow(dead_code)]
-
+mod account;
 mod architecture;
+mod blob;
+mod challenge;
 mod credentials;
+mod docker;
 mod error;
+mod http;
+mod inspect;
+mod known;
+mod layer_check;
+mod lists;
+mod local;
+mod manifest;
+mod pull;
+mod push;
 mod reference;
+mod search;
+mod session;
 mod settings;
+mod upload;
+mod zstd;
 
 use std::collections::BTreeMap;
 
-use walt_model::server_conf::{Registry, RegistryAuth};
+use walt_model::server_conf::{Registry, RegistryApi, RegistryAuth};
 use walt_model::{ImageFullName, UserName};
 
 pub use architecture::{Architecture, Wanted};
 pub use credentials::Credentials;
+pub use docker::DockerDaemon;
 pub use error::RemoteError;
 pub use reference::{Digest, Reference, Version};
 pub use settings::{HubAddresses, Limits, OnTransfer, Settings, Stage, Transfer, Workplace};
+
+use http::Http;
+use session::{Request, Session};
 
 use crate::ImageId;
 use crate::catalogue::LABEL_MODELS;
@@ -40,6 +59,7 @@ use crate::catalogue::LABEL_MODELS;
 pub struct Remote {
     conf: Registry,
     settings: Settings,
+    http: Http,
 }
 
 /// What one may want of a registry.
@@ -138,7 +158,11 @@ impl Remote {
     /// # Errors
     /// [`RemoteError::Configuration`].
     pub fn new(conf: &Registry, settings: &Settings) -> Result<Self, RemoteError> {
-        Ok(Self { conf: conf.clone(), settings: settings.clone() })
+        Ok(Self {
+            conf: conf.clone(),
+            settings: settings.clone(),
+            http: Http::new(conf, settings)?,
+        })
     }
 
     /// Its entry in `server.conf`.
@@ -153,7 +177,6 @@ impl Remote {
 
     /// Whether it is known beforehand that this takes credentials.
     pub fn needs_credentials(&self, what: Use) -> bool {
-        use walt_model::server_conf::RegistryApi;
         match self.conf.api {
             RegistryApi::DockerHub => what == Use::Push,
             _ => self.conf.auth == RegistryAuth::Basic,
@@ -189,8 +212,13 @@ impl Remote {
     ///
     /// # Errors
     /// [`RemoteError::Refused`], or the registry does not answer.
-    pub async fn login(&self, _credentials: &Credentials) -> Result<(), RemoteError> {
-        Err(self.unsupported("log in"))
+    pub async fn login(&self, credentials: &Credentials) -> Result<(), RemoteError> {
+        let what = "the login";
+        let session = self.session(Some(credentials), Vec::new());
+        if !self.http.may_log_in {
+            return Err(self.unsupported("log in: it is configured without authentication"));
+        }
+        session.send(&Request::get(self.http.url("v2/")?, what)).await.map(drop)
     }
 
     /// What a name stands for, without its layers. Of an index of several images, the best one of those wanted.
@@ -199,11 +227,12 @@ impl Remote {
     /// Not found; credentials are needed; nothing for the architectures wanted; the registry does not answer properly.
     pub async fn inspect(
         &self,
-        _image: &Reference,
-        _wanted: &Wanted,
-        _credentials: Option<&Credentials>,
+        image: &Reference,
+        wanted: &Wanted,
+        credentials: Option<&Credentials>,
     ) -> Result<RemoteImage, RemoteError> {
-        Err(self.unsupported("show images"))
+        let session = self.session(credentials, vec![inspect::pull_scope(image.repository())]);
+        Ok(inspect::resolve(&session, image, wanted).await?.image)
     }
 
     /// The tags of a repository, in the registry's order.
@@ -212,10 +241,14 @@ impl Remote {
     /// Not found; credentials are needed; the registry does not answer properly.
     pub async fn tags(
         &self,
-        _repository: &str,
-        _credentials: Option<&Credentials>,
+        repository: &str,
+        credentials: Option<&Credentials>,
     ) -> Result<Vec<String>, RemoteError> {
-        Err(self.unsupported("list tags"))
+        if !reference::is_repository(repository) {
+            return Err(RemoteError::BadName { name: repository.chars().take(160).collect() });
+        }
+        let session = self.session(credentials, vec![inspect::pull_scope(repository)]);
+        lists::tags(&session, repository).await
     }
 
     /// All repositories of a registry (the hub has no such list).
@@ -224,9 +257,13 @@ impl Remote {
     /// Credentials are needed; the registry does not answer properly, or does not give this list.
     pub async fn catalogue(
         &self,
-        _credentials: Option<&Credentials>,
+        credentials: Option<&Credentials>,
     ) -> Result<Vec<String>, RemoteError> {
-        Err(self.unsupported("list repositories"))
+        if self.is_hub() {
+            return Err(self.unsupported("list all its repositories"));
+        }
+        let session = self.session(credentials, vec!["registry:catalog:*".to_owned()]);
+        lists::repositories(&session, &self.prefix()).await
     }
 
     /// All WalT images there, given as they are found. One that cannot be read is given as its error, and the search goes on.
@@ -235,10 +272,14 @@ impl Remote {
     /// The list itself cannot be had.
     pub async fn search(
         &self,
-        _credentials: Option<&Credentials>,
-        _found: OnFound<'_>,
+        credentials: Option<&Credentials>,
+        found: OnFound<'_>,
     ) -> Result<(), RemoteError> {
-        Err(self.unsupported("search"))
+        if self.is_hub() {
+            search::hub(&self.http, &self.settings.hub, credentials, found).await
+        } else {
+            search::everything(&self.http, &self.prefix(), credentials, found).await
+        }
     }
 
     /// Downloads an image into the store. It must be a WalT image.
@@ -247,13 +288,15 @@ impl Remote {
     /// Any of [`RemoteError`]; the store then holds nothing new.
     pub async fn pull(
         &self,
-        _image: &Reference,
-        _wanted: &Wanted,
-        _credentials: Option<&Credentials>,
-        _place: &Workplace<'_>,
-        _progress: OnTransfer<'_>,
+        image: &Reference,
+        wanted: &Wanted,
+        credentials: Option<&Credentials>,
+        place: &Workplace<'_>,
+        progress: OnTransfer<'_>,
     ) -> Result<Pulled, RemoteError> {
-        Err(self.unsupported("give images"))
+        let session = self.session(credentials, vec![inspect::pull_scope(image.repository())]);
+        let known = self.known(place)?;
+        pull::pull(&session, &known, image, wanted, place, progress).await
     }
 
     /// Uploads an image of the store. For the hub, call [`Remote::published`] next.
@@ -262,13 +305,18 @@ impl Remote {
     /// Any of [`RemoteError`]; the name on the registry then means what it meant.
     pub async fn push(
         &self,
-        _id: &ImageId,
-        _image: &Reference,
-        _credentials: Option<&Credentials>,
-        _place: &Workplace<'_>,
-        _progress: OnTransfer<'_>,
+        id: &ImageId,
+        image: &Reference,
+        credentials: Option<&Credentials>,
+        place: &Workplace<'_>,
+        progress: OnTransfer<'_>,
     ) -> Result<Pushed, RemoteError> {
-        Err(self.unsupported("take images"))
+        if self.needs_credentials(Use::Push) && credentials.is_none() {
+            return Err(RemoteError::CredentialsNeeded { registry: self.conf.label.clone() });
+        }
+        let known = self.known(place)?;
+        let session = self.session(credentials, vec![upload::push_scope(image)]);
+        push::push(&session, &known, id, image, place, progress).await
     }
 
     /// Writes an image just pushed in the catalogue of its account (`<user>/walt_metadata`), so that searches find it.
@@ -278,11 +326,14 @@ impl Remote {
     /// The catalogue cannot be read or written.
     pub async fn published(
         &self,
-        _image: &Reference,
-        _labels: &BTreeMap<String, String>,
-        _credentials: &Credentials,
+        image: &Reference,
+        labels: &BTreeMap<String, String>,
+        credentials: &Credentials,
     ) -> Result<(), RemoteError> {
-        Err(self.unsupported("keep a catalogue"))
+        if !self.is_hub() {
+            return Ok(());
+        }
+        account::add(&self.http, image, labels, credentials).await
     }
 
     /// The WalT images in the catalogue of an account of the hub; empty when it has none.
@@ -291,10 +342,11 @@ impl Remote {
     /// The registry does not answer properly.
     pub async fn account(
         &self,
-        _user: &str,
-        _credentials: Option<&Credentials>,
+        user: &str,
+        credentials: Option<&Credentials>,
     ) -> Result<Vec<FoundImage>, RemoteError> {
-        Err(self.unsupported("keep a catalogue"))
+        self.hub_only()?;
+        account::read(&self.http, user, credentials).await
     }
 
     /// Makes the catalogue of the hub account `user` again, from all its images. Answers how many WalT images it lists.
@@ -303,63 +355,58 @@ impl Remote {
     /// The account's images cannot be listed; the catalogue cannot be written.
     pub async fn rescan(
         &self,
-        _user: &str,
-        _credentials: &Credentials,
-        _found: OnFound<'_>,
+        user: &str,
+        credentials: &Credentials,
+        found: OnFound<'_>,
     ) -> Result<usize, RemoteError> {
-        Err(self.unsupported("keep a catalogue"))
+        self.hub_only()?;
+        let images = std::sync::Mutex::new(Vec::new());
+        for name in search::hub_repositories(&self.http, &self.settings.hub, user).await? {
+            if name.ends_with(account::REPOSITORY_END) {
+                continue;
+            }
+            search::repository(&self.http, &name, Some(credentials), &|image| {
+                if let Ok(image) = &image {
+                    let mut images =
+                        images.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    images.push(image.clone());
+                }
+                found(image);
+            })
+            .await;
+        }
+        let images = images.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        account::replace(&self.http, user, images, credentials).await
+    }
+
+    fn session<'s>(
+        &'s self,
+        credentials: Option<&'s Credentials>,
+        scopes: Vec<String>,
+    ) -> Session<'s> {
+        Session::new(&self.http, credentials, scopes)
+    }
+
+    fn known(&self, place: &Workplace<'_>) -> Result<known::Known, RemoteError> {
+        let dir = place.resume_dir;
+        std::fs::create_dir_all(dir).map_err(RemoteError::file(dir))?;
+        Ok(known::Known::of(dir, &self.conf.label))
+    }
+
+    fn is_hub(&self) -> bool {
+        self.conf.api == RegistryApi::DockerHub
+    }
+
+    fn hub_only(&self) -> Result<(), RemoteError> {
+        if self.is_hub() { Ok(()) } else { Err(self.unsupported("keep a catalogue of accounts")) }
+    }
+
+    /// What all repositories start with: the one of JFrog and a `/`, or nothing.
+    fn prefix(&self) -> String {
+        self.conf.repository.as_ref().map(|name| format!("{name}/")).unwrap_or_default()
     }
 
     fn unsupported(&self, what: &str) -> RemoteError {
-        let _ = &self.settings;
         RemoteError::Unsupported { registry: self.conf.label.clone(), what: what.to_owned() }
-    }
-}
-
-/// The docker daemon of this machine, if there is one.
-#[derive(Debug, Clone)]
-pub struct DockerDaemon {
-    socket: std::path::PathBuf,
-}
-
-impl DockerDaemon {
-    /// The daemon behind a socket (`/run/docker.sock`). `None` when there is no such socket: no docker here.
-    pub fn at(socket: impl Into<std::path::PathBuf>) -> Option<Self> {
-        let socket = socket.into();
-        socket.exists().then_some(Self { socket })
-    }
-
-    /// Its WalT images that have a name `<user>/<name>:<tag>`.
-    ///
-    /// # Errors
-    /// It does not answer properly.
-    pub async fn search(&self) -> Result<Vec<FoundImage>, RemoteError> {
-        Err(self.unsupported("search"))
-    }
-
-    /// What a name stands for.
-    ///
-    /// # Errors
-    /// Not found; the daemon does not answer properly.
-    pub async fn inspect(&self, _image: &Reference) -> Result<FoundImage, RemoteError> {
-        Err(self.unsupported("show images"))
-    }
-
-    /// Copies an image into the store. It must be a WalT image.
-    ///
-    /// # Errors
-    /// Any of [`RemoteError`]; the store then holds nothing new.
-    pub async fn pull(
-        &self,
-        _image: &Reference,
-        _place: &Workplace<'_>,
-        _progress: OnTransfer<'_>,
-    ) -> Result<Pulled, RemoteError> {
-        Err(self.unsupported("give images"))
-    }
-
-    fn unsupported(&self, what: &str) -> RemoteError {
-        let _ = &self.socket;
-        RemoteError::Unsupported { registry: "docker".to_owned(), what: what.to_owned() }
     }
 }

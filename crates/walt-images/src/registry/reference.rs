@@ -28,6 +28,11 @@ impl Digest {
         Self(format!("sha256:{}", hex::encode(hash)).into())
     }
 
+    /// The digest of the configuration of an image of the store: its id.
+    pub(super) fn of_id(id: &crate::ImageId) -> Self {
+        Self(format!("sha256:{id}").into())
+    }
+
     /// With its `sha256:`.
     pub fn as_str(&self) -> &str {
         &self.0

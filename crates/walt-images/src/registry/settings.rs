@@ -73,8 +73,6 @@ pub struct Limits {
     pub stall: Duration,
     /// Partial downloads older than this are removed.
     pub keep_partial: Duration,
-    /// Size of the pieces of an upload, in bytes; what was sent of one is sent again after a cut.
-    pub piece: u64,
 }
 
 impl Default for Limits {
@@ -90,7 +88,6 @@ impl Default for Limits {
             connect: Duration::from_secs(10),
             stall: Duration::from_secs(60),
             keep_partial: Duration::from_secs(3 * 24 * 3600),
-            piece: 16 << 20,
         }
     }
 }
