@@ -71,6 +71,8 @@ pub const PACKAGES: &[Package] = &[
     stable("libnbd-bin", Need::Test, "foreign client of the swap service"),
     stable("python3-venv", Need::Test, "the original's node package"),
     stable("expect", Need::Test, "types in node shells and consoles"),
+    stable("docker-registry", Need::Test, "a real registry of images"),
+    stable("openssl", Need::Test, "certificates of the test registry"),
     stable("isc-dhcp-client", Need::Test, "foreign DHCP client"),
     stable("udhcpc", Need::Test, "foreign DHCP client"),
     stable("tftp-hpa", Need::Test, "foreign TFTP client"),

@@ -1,13 +1,13 @@
-//! What the store has already, and how an image comes into it or out of it (skopeo's `dir:` format: files named by digest).
+//! What the store has already, and how an image comes into it or out of it (skopeo's `dir:` format and OCI layouts: files named by digest).
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::RemoteError;
-use super::manifest::Descriptor;
+use super::manifest::{Compressed, Descriptor, Document, Manifest};
 use super::reference::Digest;
 use crate::command::Command;
 use crate::podman::{Podman, READ_DEADLINE};
@@ -19,13 +19,6 @@ const INDEX_MAX: u64 = 256 << 20;
 const COPY_DEADLINE: Duration = Duration::from_secs(3 * 3600);
 /// How containers/storage writes "gzip" in its index of layers.
 const GZIP: u32 = 2;
-
-/// A layer as some registry has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Compressed {
-    pub digest: Digest,
-    pub size: u64,
-}
 
 /// The layers of the store.
 #[derive(Debug, Default)]
@@ -138,21 +131,80 @@ pub(super) async fn import(
     })
 }
 
-/// Writes an image of the store in a directory, its layers compressed. Files that are there count as layers done.
+/// An image of the store as it is in there.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub manifest: Manifest,
+    /// Byte for byte: its digest is the image's id.
+    pub config: Vec<u8>,
+}
+
+/// Reads the manifest and the configuration of an image of the store.
+pub(super) async fn read(
+    podman: &Podman,
+    id: &ImageId,
+    work_dir: &Path,
+) -> Result<Stored, RemoteError> {
+    let problem = |problem: String| RemoteError::Answer {
+        registry: "the image store".to_owned(),
+        what: id.short().to_owned(),
+        problem,
+    };
+    let source = format!("{}@{id}", podman.skopeo_prefix());
+    let raw = |more: &'static [&'static str]| {
+        skopeo(work_dir).args(["inspect", "--raw"]).args(more).arg(&source).run()
+    };
+    let config = raw(&["--config"]).await?.stdout;
+    if Digest::of(&config) != Digest::of_id(id) {
+        return Err(problem("its configuration is not the one its id names".to_owned()));
+    }
+    match Document::parse(&raw(&[]).await?.stdout, "").map_err(problem)? {
+        Document::Manifest(manifest) => Ok(Stored { manifest: *manifest, config }),
+        Document::Index(_) => Err(problem("an index".to_owned())),
+    }
+}
+
+/// The file of a blob in an OCI layout (OCI image specification, `image-layout.md`).
+pub(super) fn blob_file(dir: &Path, digest: &Digest) -> PathBuf {
+    dir.join("blobs/sha256").join(digest.hex())
+}
+
+/// Writes an image of the store in an OCI layout, its layers compressed. Answers its layers, the lowest first. Files that are
+/// there under the digest of an uncompressed layer count as that layer done: it keeps that digest in the answer.
 pub(super) async fn export(
     podman: &Podman,
     id: &ImageId,
     dir: &Path,
     work_dir: &Path,
-) -> Result<(), RemoteError> {
+) -> Result<Vec<Compressed>, RemoteError> {
     skopeo(work_dir)
-        .args(["copy", "--quiet", "--dest-compress"])
+        .args(["copy", "--quiet"])
         .arg(format!("{}@{id}", podman.skopeo_prefix()))
-        .arg(format!("dir:{}", dir.display()))
+        .arg(format!("oci:{}:image", dir.display()))
         .deadline(COPY_DEADLINE)
         .run()
         .await?;
-    Ok(())
+    #[derive(Deserialize)]
+    struct Index {
+        manifests: Vec<Descriptor>,
+    }
+    let path = dir.join("index.json");
+    let bytes = std::fs::read(&path).map_err(RemoteError::file(&path))?;
+    let wrong = |problem: String| RemoteError::file(&path)(std::io::Error::other(problem));
+    let index: Result<Index, _> = serde_json::from_slice(&bytes);
+    let first = index.map(|index| index.manifests.into_iter().next());
+    let Ok(Some(first)) = first else { return Err(wrong("no manifest in it".to_owned())) };
+    let file = blob_file(dir, &first.digest);
+    let bytes = std::fs::read(&file).map_err(RemoteError::file(&file))?;
+    match Document::parse(&bytes, "").map_err(wrong)? {
+        Document::Manifest(manifest) => {
+            let layer = |layer: Descriptor| Compressed { digest: layer.digest, size: layer.size };
+            Ok(manifest.layers.into_iter().map(layer).collect())
+        }
+        Document::Index(_) => {
+            Err(RemoteError::file(&file)(std::io::Error::other("an index, not an image")))
+        }
+    }
 }
 
 /// What it copies was verified by us, or is our own: signatures are nobody's business here.

@@ -16,12 +16,20 @@ const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1";
 /// Compressed layers, as manifests call them.
 pub(super) const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub(super) const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(super) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 /// All of them, for the header `Accept`.
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
+
+/// A layer as some registry has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Compressed {
+    pub digest: Digest,
+    pub size: u64,
+}
 
 /// Something stored by its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +64,33 @@ impl Manifest {
             "" if self.config.media_type == DOCKER_CONFIG => DOCKER_MANIFEST,
             "" => OCI_MANIFEST,
             said => said,
+        }
+    }
+
+    /// The manifest of an image in the format of another manifest (`like`), with its annotations.
+    pub fn written(like: &Self, config: &[u8], layers: Vec<Compressed>) -> Self {
+        let docker = like.media_type() == DOCKER_MANIFEST;
+        let (media_type, config_type, layer_type) = if docker {
+            (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER_GZIP)
+        } else {
+            (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER_GZIP)
+        };
+        let descriptor = |media_type: &str, digest, size| Descriptor {
+            media_type: media_type.to_owned(),
+            size,
+            digest,
+            more: BTreeMap::new(),
+        };
+        let annotations = like.more.iter().filter(|(key, _)| !docker && *key == "annotations");
+        Self {
+            schema_version: 2,
+            media_type: media_type.to_owned(),
+            config: descriptor(config_type, Digest::of(config), config.len() as u64),
+            layers: layers
+                .into_iter()
+                .map(|layer| descriptor(layer_type, layer.digest, layer.size))
+                .collect(),
+            more: annotations.map(|(key, value)| (key.clone(), value.clone())).collect(),
         }
     }
 
@@ -244,7 +279,7 @@ mod tests {
                 r#"{"schemaVersion":3,"config":{"size":1,"digest":"sha256:1"},"layers":[]}"#,
                 "digest",
             ),
-            ("[]", "schemaVersion"),
+            ("[]", "invalid type"),
             ("", "EOF"),
         ] {
             let error = Document::parse(bad.as_bytes(), "").unwrap_err();

@@ -13,16 +13,13 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::known::Known;
-use super::local::{self, Compressed, Layers};
-use super::manifest::{
-    DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor, Document, Manifest, OCI_LAYER_GZIP,
-};
+use super::local::{self, Layers};
+use super::manifest::{Compressed, Configuration, Manifest};
 use super::reference::{Digest, Reference};
 use super::session::Session;
 use super::upload::{self, Upload};
 use super::{OnTransfer, Pushed, RemoteError, Stage, Transfer, Workplace};
 use crate::ImageId;
-use crate::podman::READ_DEADLINE;
 
 /// Uploads an image.
 pub(super) async fn push(
@@ -35,44 +32,52 @@ pub(super) async fn push(
 ) -> Result<Pushed, RemoteError> {
     let repository = image.repository();
     let dir = place.work_dir.join("push");
-    std::fs::create_dir_all(&dir).map_err(RemoteError::file(&dir))?;
+    let blobs = dir.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).map_err(RemoteError::file(&blobs))?;
     progress(Transfer { stage: Stage::Exporting, done: 0, total: None });
 
+    let stored = local::read(place.podman, id, place.work_dir).await?;
+    let problem = |problem: String| session.http.answer("the image", problem);
+    let diff_ids = Configuration::parse(&stored.config).map_err(problem)?.diff_ids;
     let mut there: HashMap<Digest, Compressed> = HashMap::new();
-    let layers = Layers::of(place.podman).await;
-    for diff_id in diff_ids(place, id).await? {
-        if there.contains_key(&diff_id) {
+    let store = Layers::of(place.podman).await;
+    for diff_id in &diff_ids {
+        if there.contains_key(diff_id) {
             continue;
         }
-        for form in layers.forms(&diff_id) {
+        for form in store.forms(diff_id) {
             if has(session, known, repository, &form.digest, Some(form.size)).await? {
-                let path = dir.join(diff_id.hex());
+                let path = local::blob_file(&dir, diff_id);
                 std::fs::write(&path, b"").map_err(RemoteError::file(path))?;
                 there.insert(diff_id.clone(), form.clone());
                 break;
             }
         }
     }
-    local::export(place.podman, id, &dir, place.work_dir).await?;
-    let mut manifest = read_manifest(session, &dir)?;
+    let mut layers = local::export(place.podman, id, &dir, place.work_dir).await?;
+    if layers.len() != diff_ids.len() {
+        return Err(problem(format!("{} layers, not {}", layers.len(), diff_ids.len())));
+    }
     let mut reused = 0;
-    let mut to_send: Vec<Descriptor> = vec![manifest.config.clone()];
-    let gzip =
-        if manifest.media_type() == DOCKER_MANIFEST { DOCKER_LAYER_GZIP } else { OCI_LAYER_GZIP };
-    for layer in &mut manifest.layers {
+    let mut to_send: Vec<Compressed> = Vec::new();
+    for layer in &mut layers {
         if let Some(form) = there.get(&layer.digest) {
             reused += form.size;
-            layer.media_type = gzip.to_owned();
-            (layer.digest, layer.size) = (form.digest.clone(), form.size);
-        } else if !to_send.iter().any(|other| other.digest == layer.digest) {
+            *layer = form.clone();
+        } else if !to_send.contains(layer) {
             to_send.push(layer.clone());
         }
     }
+    let manifest = Manifest::written(&stored.manifest, &stored.config, layers);
+    // The configuration goes with the layers, from a file as they do.
+    let config = &manifest.config;
+    let path = local::blob_file(&dir, &config.digest);
+    std::fs::write(&path, &stored.config).map_err(RemoteError::file(path))?;
+    to_send.push(Compressed { digest: config.digest.clone(), size: config.size });
     let total = to_send.iter().map(|blob| blob.size).sum();
     let uploaded = send_all(session, known, repository, &to_send, &dir, progress, total).await?;
     reused += total - uploaded;
-    let bytes = serde_json::to_vec(&manifest)
-        .map_err(|error| session.http.answer("the manifest", error.to_string()))?;
+    let bytes = serde_json::to_vec(&manifest).map_err(|error| problem(error.to_string()))?;
     let digest = upload::manifest(session, image, bytes, manifest.media_type()).await?;
     known.remember(repository, manifest.layers.iter().map(|layer| &layer.digest));
     Ok(Pushed { digest, uploaded, reused })
@@ -104,7 +109,7 @@ async fn send_all(
     session: &Session<'_>,
     known: &Known,
     repository: &str,
-    blobs: &[Descriptor],
+    blobs: &[Compressed],
     dir: &Path,
     progress: OnTransfer<'_>,
     total: u64,
@@ -122,13 +127,16 @@ async fn send_all(
         progress(Transfer { stage: Stage::Uploading, done, total: Some(total) });
     };
     show();
-    let one = async |blob: &Descriptor| {
+    let one = async |blob: &Compressed| {
         if has(session, known, repository, &blob.digest, Some(blob.size)).await? {
             moved(i64::try_from(blob.size).unwrap_or(0));
             return Ok::<u64, RemoteError>(0);
         }
-        let upload =
-            Upload { digest: &blob.digest, path: dir.join(blob.digest.hex()), size: blob.size };
+        let upload = Upload {
+            digest: &blob.digest,
+            path: local::blob_file(dir, &blob.digest),
+            size: blob.size,
+        };
         upload::blob(session, repository, &upload, &moved).await?;
         Ok(blob.size)
     };
@@ -148,22 +156,5 @@ async fn send_all(
                 show();
             }
         }
-    }
-}
-
-/// Digests of the uncompressed layers of an image of the store.
-async fn diff_ids(place: &Workplace<'_>, id: &ImageId) -> Result<Vec<Digest>, RemoteError> {
-    let args = ["image", "inspect", "--format", "{{json .RootFS.Layers}}", id.as_str()];
-    let layers: Option<Vec<Digest>> = place.podman.json(&args, READ_DEADLINE).await?;
-    Ok(layers.unwrap_or_default())
-}
-
-fn read_manifest(session: &Session<'_>, dir: &Path) -> Result<Manifest, RemoteError> {
-    let path = dir.join("manifest.json");
-    let bytes = std::fs::read(&path).map_err(RemoteError::file(&path))?;
-    match Document::parse(&bytes, "") {
-        Ok(Document::Manifest(manifest)) => Ok(*manifest),
-        Ok(Document::Index(_)) => Err(session.http.answer("the image", "skopeo wrote an index")),
-        Err(problem) => Err(session.http.answer("the image", problem)),
     }
 }

@@ -95,7 +95,16 @@ impl Reader {
             registry.auth = self.choice(group, "auth", &auths, Some(RegistryAuth::Basic))?;
         }
         if api == RegistryApi::JfrogArtifactory {
-            registry.repository = Some(self.text(group, "repository", None)?);
+            let repository = self.text(group, "repository", None)?;
+            let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+            let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            let correct = repository.starts_with(edge) && repository.ends_with(edge);
+            if !correct || !repository.bytes().all(legal) {
+                let advice =
+                    "must be lower-case letters and digits, with '.', '_', '-' between them";
+                self.problem(group.line, group.path_of("repository"), advice);
+            }
+            registry.repository = Some(repository);
         }
         (self.problems.len() == before).then_some(registry)
     }
