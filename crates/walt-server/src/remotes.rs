@@ -24,6 +24,7 @@ pub struct Remotes {
     /// The same for searches, where a registry that does not answer is left out sooner.
     searched: Vec<Remote>,
     docker_socket: PathBuf,
+    settings: Settings,
     /// Where partial downloads wait for their next try.
     resume_dir: PathBuf,
     /// Where operations work.
@@ -62,10 +63,12 @@ impl Remotes {
             }
         }
         let docker_socket = PathBuf::from(DOCKER_SOCKET);
+        let settings = patient;
         Ok(Self {
             registries,
             searched,
             docker_socket,
+            settings,
             resume_dir,
             work_dir,
             asked: Mutex::default(),
@@ -94,7 +97,7 @@ impl Remotes {
 
     /// The docker daemon, if there is one now.
     pub fn docker(&self) -> Option<DockerDaemon> {
-        DockerDaemon::at(&self.docker_socket)
+        DockerDaemon::at(&self.docker_socket, &self.settings)
     }
 
     /// Models whose default image was asked for without a user waiting for it, and when.

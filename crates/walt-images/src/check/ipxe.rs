@@ -21,7 +21,7 @@ pub(super) fn loads(script: &str, folder: &str) -> Vec<Load> {
     let lines: Vec<&str> = joined.lines().map(str::trim).collect();
     let jumps =
         |line: &&str| line.starts_with(':') || line.split_whitespace().any(|word| word == "goto");
-    let sure = !lines.iter().any(|line| jumps(line));
+    let sure = !lines.iter().any(jumps);
     lines.iter().filter_map(|line| needed(line, folder, sure)).collect()
 }
 

@@ -171,6 +171,10 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let registry = self.http.label.clone();
+        if !self.http.may_log_in && challenge == Some(Challenge::Basic) {
+            let problem = "it asks for a user name, but server.conf says 'auth: none'".to_owned();
+            return Err(RemoteError::Configuration { registry, problem });
+        }
         match challenge {
             None => Err(match self.user() {
                 None if self.http.may_log_in => RemoteError::CredentialsNeeded { registry },

@@ -367,7 +367,7 @@ async fn the_hub() {
     assert_eq!((listed.len(), &listed[0].image), (1, &image));
     let found = std::sync::Mutex::new(Vec::new());
     remote.search(None, &|image| found.lock().unwrap().push(image.unwrap().image)).await.unwrap();
-    assert_eq!(found.into_inner().unwrap(), [image.clone()]);
+    assert_eq!(found.into_inner().unwrap(), std::slice::from_ref(&image));
 
     // What skopeo reads of it is what other WalT servers read.
     let source = format!("docker://127.0.0.1:{}/alice/walt_metadata:latest", registry.port);

@@ -115,7 +115,8 @@ async fn a_registry_with_tls_and_passwords() {
     assert!(matches!(error, RemoteError::CredentialsNeeded { .. }), "{error:?}");
     // Configured without authentication: credentials are not even sent.
     let shut = with(RegistryProtocol::Https, RegistryAuth::None, true);
-    assert!(shut.inspect(&image, &amd64(), Some(&good)).await.is_err());
+    let error = shut.inspect(&image, &amd64(), Some(&good)).await.unwrap_err();
+    assert!(error.to_string().contains("server.conf says 'auth: none'"), "{error}");
 
     let platform = Platform::new().await;
     let id = platform.image("docker.io/alice/lab:v1", 100_000).await;

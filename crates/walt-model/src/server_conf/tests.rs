@@ -157,6 +157,15 @@ fn registries() {
         said,
         "line 4: registries[0].api: unknown value 'docker-registry-v3'; did you mean 'docker-registry-v2'?"
     );
+    let jfrog = |repository: &str| {
+        let place = "label: lab\n    api: jfrog-artifactory\n    host: h\n    repository";
+        ServerConf::parse(&with(&format!("  - {place}: {repository}\n")))
+    };
+    assert_eq!(jfrog("walt-1.x").unwrap().registries[0].repository.as_deref(), Some("walt-1.x"));
+    for bad in ["''", "a/b", "-a", "Walt"] {
+        let said = jfrog(bad).unwrap_err().to_string();
+        assert!(said.contains("registries[0].repository: must be lower-case"), "{bad}: {said}");
+    }
     let said = problems(&with("  - label: lab\n    api: docker-registry-v2\n"));
     assert_eq!(said, "line 3: registries[0].host: is missing");
     assert!(problems(&with("  x: 1\n")).contains("expected a list"));
