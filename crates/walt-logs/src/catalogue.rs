@@ -8,7 +8,7 @@ use walt_model::Mac;
 
 use crate::error::LogError;
 use crate::query::Filter;
-use crate::record::{StreamMode, StreamName};
+use crate::record::{StreamMode, StreamName, Timestamp};
 use crate::spool::{self, Clock};
 
 /// Row of `logstreams`; never used again once deleted.
@@ -26,7 +26,8 @@ pub(crate) struct Catalogue {
     names: HashMap<Mac, Arc<str>>,
     streams: HashMap<StreamId, Stream>,
     ids: HashMap<Mac, HashMap<StreamName, StreamId>>,
-    clocks: HashMap<Mac, Clock>,
+    /// Measures of each device's clock, oldest first.
+    clocks: HashMap<Mac, Vec<Clock>>,
 }
 
 impl Catalogue {
@@ -73,12 +74,34 @@ impl Catalogue {
     }
 
     pub fn note_clock(&mut self, issuer: Mac, clock: Clock) {
-        self.clocks.insert(issuer, clock);
+        let measures = self.clocks.entry(issuer).or_default();
+        let place = measures.partition_point(|known| known.measured <= clock.measured);
+        measures.insert(place, clock);
+        if measures.len() > spool::CLOCKS_PER_ISSUER {
+            measures.remove(0);
+        }
     }
 
     /// The latest measure of a device's clock.
     pub fn clock(&self, issuer: Mac) -> Option<Clock> {
-        self.clocks.get(&issuer).copied()
+        self.clocks.get(&issuer)?.last().copied()
+    }
+
+    /// The measure of a device's clock that holds for an instant: the last one before it, else the first one.
+    pub fn clock_at(&self, issuer: Mac, at: Timestamp) -> Option<Clock> {
+        let measures = self.clocks.get(&issuer)?;
+        let after = measures.partition_point(|clock| clock.measured <= at);
+        measures.get(after.saturating_sub(1)).copied()
+    }
+
+    /// Every stream that exists.
+    pub fn streams(&self) -> impl Iterator<Item = (StreamId, &Stream)> {
+        self.streams.iter().map(|(id, stream)| (*id, stream))
+    }
+
+    /// Every issuer and its present name.
+    pub fn issuers(&self) -> impl Iterator<Item = (Mac, &Arc<str>)> {
+        self.names.iter().map(|(mac, name)| (*mac, name))
     }
 
     pub fn knows(&self, issuer: Mac) -> bool {

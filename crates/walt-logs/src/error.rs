@@ -40,6 +40,12 @@ pub enum LogError {
     /// The user has no checkpoint with this name.
     #[error("no checkpoint with this name '{0}'.")]
     NoSuchCheckpoint(String),
+    /// Lines could not be put in the format asked for, or nobody takes them any more.
+    #[error("log lines could not be exported: {0}")]
+    Export(String),
+    /// A bundle that is not accepted.
+    #[error("this bundle is not accepted: {0}")]
+    Bundle(String),
     /// The store is being stopped.
     #[error("the log store is stopped")]
     Stopped,

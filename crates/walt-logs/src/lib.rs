@@ -16,13 +16,17 @@
 //! has received it. Acknowledged lines survive `kill -9` of the process. With the default
 //! [`Durability::ProcessKill`] a power cut may lose the last moments before it, never the integrity of the file.
 
+pub mod bundle;
 mod catalogue;
 mod checkpoint;
 mod error;
+mod export;
 mod query;
 mod reader;
 mod record;
+mod retention;
 mod ring;
+mod saver;
 mod schema;
 mod sink;
 mod spool;
@@ -31,12 +35,14 @@ mod writer;
 
 pub use checkpoint::Checkpoint;
 pub use error::LogError;
+pub use export::{ExportFormat, Exporter};
 pub use query::{Filter, TimeRange};
 pub use reader::LogReader;
 pub use record::{
     InvalidStreamName, LogLine, LogRecord, MAX_LINE_BYTES, MAX_STREAM_NAME_BYTES, StreamMode,
     StreamName, Timestamp, chunk_from_text, chunk_to_text,
 };
+pub use retention::{Held, Limit, Pruned, Retention, StreamClass};
 pub use sink::{LogSink, Refused};
 pub use spool::{Clock, SpooledBatch};
 pub use store::{Durability, LogStore, Options, Stats, Written};

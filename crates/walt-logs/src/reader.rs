@@ -129,6 +129,7 @@ impl LogReader {
                             stream: stream.name.clone(),
                             mode: stream.mode,
                             line: record.line.clone(),
+                            clock: catalogue.clock_at(stream.issuer, record.timestamp),
                         })
                     })
                     .collect();
@@ -235,9 +236,11 @@ fn accept(
     }
     let catalogue = shared.catalogue.read();
     let Some((stream, issuer_name)) = catalogue.stream(stream_id) else { return Ok(None) };
+    let timestamp = Timestamp(row.get(2)?);
     Ok(Some(LogLine {
         seq: row.get::<_, i64>(0)? as u64,
-        timestamp: Timestamp(row.get(2)?),
+        timestamp,
+        clock: catalogue.clock_at(stream.issuer, timestamp),
         issuer: stream.issuer,
         issuer_name: issuer_name.clone(),
         stream: stream.name.clone(),

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use walt_model::Mac;
 
+use crate::spool::Clock;
+
 /// Longest text kept of one line, in bytes; the rest is cut and the cut is said at the end of the line.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
 /// Longest stream name, in bytes.
@@ -140,7 +142,7 @@ pub struct LogRecord {
     pub mode: StreamMode,
     /// When.
     pub timestamp: Timestamp,
-    line: String,
+    line: Arc<str>,
 }
 
 impl LogRecord {
@@ -152,19 +154,23 @@ impl LogRecord {
         timestamp: Timestamp,
         line: impl Into<String>,
     ) -> Self {
-        let line = bounded(line.into());
+        let line = bounded(line.into()).into();
         Self { issuer, stream, mode: StreamMode::Line, timestamp, line }
     }
 
     /// A read of a byte source, in a `chunk` stream. At most [`MAX_LINE_BYTES`] / 4 bytes are kept.
     pub fn chunk(issuer: Mac, stream: StreamName, timestamp: Timestamp, bytes: &[u8]) -> Self {
         let bytes = &bytes[..bytes.len().min(MAX_LINE_BYTES / 4 - 1)];
-        let line = chunk_to_text(bytes);
+        let line = chunk_to_text(bytes).into();
         Self { issuer, stream, mode: StreamMode::Chunk, timestamp, line }
     }
 
     /// The text as stored.
     pub fn text(&self) -> &str {
+        &self.line
+    }
+
+    pub(crate) fn shared_text(&self) -> &Arc<str> {
         &self.line
     }
 }
@@ -205,6 +211,8 @@ pub struct LogLine {
     pub mode: StreamMode,
     /// The text (for a chunk: see [`chunk_from_text`]).
     pub line: Arc<str>,
+    /// What is known of the clock of the device around that time, if it ever compared it with the server's.
+    pub clock: Option<Clock>,
 }
 
 /// The stored text of a chunk of bytes: `b'...'` with the escapes `\\`, `\'`, `\n`, `\r`, `\t` and `\xNN`, as

@@ -9,7 +9,7 @@ use crate::error::LogError;
 use crate::store::Durability;
 
 /// Format of the file (`PRAGMA user_version`).
-pub(crate) const FORMAT: i64 = 2;
+pub(crate) const FORMAT: i64 = 3;
 
 // `logs.seq` is the order of the store. `logstreams.issuer_mac` is null once its device was removed: the lines
 // are then no longer visible and the writer deletes them little by little. Ids of streams are never used again.
@@ -63,6 +63,21 @@ CREATE TABLE clocks (
 ) WITHOUT ROWID;
 ";
 
+// What each stream holds, kept in the transactions that add and delete its lines: retention by size reads it.
+const FORMAT_3: &str = "
+ALTER TABLE logstreams ADD COLUMN lines INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE logstreams ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE logstreams SET
+    lines = (SELECT count(*) FROM logs WHERE stream_id = logstreams.id),
+    bytes = (SELECT ifnull(sum(octet_length(line)), 0) FROM logs WHERE stream_id = logstreams.id);
+";
+
+/// A file without room for giving space back is rewritten when it is opened, up to this size.
+const REWRITTEN_BYTES: i64 = 256 << 20;
+
+/// Size of a new file's pages.
+const PAGE_BYTES: i64 = 8192;
+
 /// Open the file for writing, creating or checking its tables.
 pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connection, LogError> {
     let open_error = |source| LogError::Open { path: path.to_owned(), source };
@@ -73,17 +88,20 @@ pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connect
     if found > FORMAT {
         return Err(LogError::Newer { path: path.to_owned(), found, known: FORMAT });
     }
+    give_space_back(&conn, found == 0).map_err(open_error)?;
     conn.pragma_update(None, "journal_mode", "WAL").map_err(open_error)?;
+    // The writer does it, less often, and a thread of its own most of the work.
+    conn.pragma_update(None, "wal_autocheckpoint", 0).map_err(open_error)?;
     let synchronous = match durability {
         Durability::ProcessKill => "NORMAL",
         Durability::PowerCut => "FULL",
     };
     conn.pragma_update(None, "synchronous", synchronous).map_err(open_error)?;
     conn.pragma_update(None, "journal_size_limit", 64 << 20).map_err(open_error)?;
-    conn.pragma_update(None, "cache_size", -16_384).map_err(open_error)?;
+    conn.pragma_update(None, "cache_size", -32_768).map_err(open_error)?;
     if found < FORMAT {
         let tx = conn.transaction().map_err(open_error)?;
-        for (format, tables) in [(1, FORMAT_1), (2, FORMAT_2)] {
+        for (format, tables) in [(1, FORMAT_1), (2, FORMAT_2), (3, FORMAT_3)] {
             if found < format {
                 tx.execute_batch(tables).map_err(open_error)?;
             }
@@ -92,6 +110,32 @@ pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connect
         tx.commit().map_err(open_error)?;
     }
     Ok(conn)
+}
+
+/// Makes `incremental_vacuum` possible: free for a new file, by rewriting a small one, not at all for a large one.
+fn give_space_back(conn: &Connection, new: bool) -> Result<(), rusqlite::Error> {
+    const INCREMENTAL: i64 = 2;
+    let number = |name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if new {
+        conn.pragma_update(None, "page_size", PAGE_BYTES)?;
+    }
+    if number("auto_vacuum")? == INCREMENTAL {
+        return Ok(());
+    }
+    conn.pragma_update(None, "auto_vacuum", INCREMENTAL)?;
+    let size = number("page_count")? * number("page_size")?;
+    if new && size == 0 {
+        return Ok(());
+    }
+    if size > REWRITTEN_BYTES {
+        tracing::warn!(
+            size,
+            "the log database was made by an earlier version: the room of deleted lines is used again, \
+             but the file does not get smaller"
+        );
+        return Ok(());
+    }
+    conn.execute_batch("VACUUM")
 }
 
 /// Open the file for reading only.

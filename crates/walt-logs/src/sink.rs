@@ -16,6 +16,12 @@ use crate::writer::Job;
 /// Bytes one queued record costs beside its text.
 const RECORD_OVERHEAD: usize = 160;
 
+/// Most room one job takes in the queue, which is never smaller than this.
+const BATCH_COST: u32 = 512 << 10;
+
+/// Lines for which a job has room at first.
+const BATCH_LINES: usize = 1024;
+
 /// Records refused so far and not yet said, by stream.
 pub(crate) type Lost = HashMap<(Mac, StreamName), u64>;
 
@@ -62,6 +68,27 @@ impl LogSink {
         let cost = cost(&record);
         self.room.acquire_many(cost).await.map_err(|_| Refused)?.forget();
         self.jobs.send(Job::Record(record, cost)).map_err(|_| Refused)
+    }
+
+    /// Queue records in their order, waiting for room: cheaper than one by one.
+    ///
+    /// # Errors
+    /// [`Refused`] only when the store is stopped; the first ones may have been queued.
+    pub async fn push_all(&self, records: Vec<LogRecord>) -> Result<(), Refused> {
+        let mut rest = records.into_iter().peekable();
+        while rest.peek().is_some() {
+            // Never more at once than the queue can hold.
+            let (mut part, mut total) = (Vec::with_capacity(rest.len().min(BATCH_LINES)), 0);
+            while let Some(record) =
+                rest.next_if(|next| part.is_empty() || total + cost(next) <= BATCH_COST)
+            {
+                total += cost(&record);
+                part.push(record);
+            }
+            self.room.acquire_many(total).await.map_err(|_| Refused)?.forget();
+            self.jobs.send(Job::Records(part, total)).map_err(|_| Refused)?;
+        }
+        Ok(())
     }
 
     /// Queue consecutive lines of a device's spool, waiting for room; those that are already in the store are

@@ -15,7 +15,7 @@ use crate::writer::{Effects, insert};
 const SESSIONS_PER_ISSUER: i64 = 16;
 
 /// Clock measures kept of one device.
-const CLOCKS_PER_ISSUER: i64 = 100;
+pub(crate) const CLOCKS_PER_ISSUER: usize = 100;
 
 /// Consecutive lines of one spool of a device.
 #[derive(Debug, Clone)]
@@ -94,7 +94,7 @@ pub(crate) fn note_clock(conn: &Connection, issuer: Mac, clock: Clock) -> Result
         "DELETE FROM clocks WHERE issuer_mac = ?1 AND timestamp NOT IN
          (SELECT timestamp FROM clocks WHERE issuer_mac = ?1 ORDER BY timestamp DESC LIMIT ?2)",
     )?
-    .execute(params![mac, CLOCKS_PER_ISSUER])?;
+    .execute(params![mac, CLOCKS_PER_ISSUER as i64])?;
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use crate::query::{Filter, TimeRange};
 use crate::reader::{self, LogReader};
 use crate::record::Timestamp;
 use crate::ring::Ring;
+use crate::saver::Saver;
 use crate::schema;
 use crate::sink::LogSink;
 use crate::spool::{self, Clock};
@@ -55,9 +56,9 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            group_lines: 5_000,
+            group_lines: 10_000,
             linger: Duration::from_millis(10),
-            queue_bytes: 32 << 20,
+            queue_bytes: 16 << 20,
             ring_bytes: 8 << 20,
             readers: 4,
             durability: Durability::default(),
@@ -124,7 +125,7 @@ impl Shared {
 /// The log store. Cheap to clone; stops when the last clone (and sink) is dropped, or by [`close`](Self::close).
 #[derive(Clone)]
 pub struct LogStore {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     sink: LogSink,
     committed: watch::Receiver<u64>,
 }
@@ -166,6 +167,7 @@ impl LogStore {
             linger: options.linger,
             doomed,
             last_seq,
+            saver: Saver::start(path)?,
         };
         std::thread::Builder::new()
             .name("log-writer".into())
@@ -268,6 +270,15 @@ impl LogStore {
         self.shared.catalogue.read().clock(issuer)
     }
 
+    /// Every device that is known, and its name, sorted by name.
+    pub fn issuers(&self) -> Vec<(Mac, Arc<str>)> {
+        let catalogue = self.shared.catalogue.read();
+        let mut issuers: Vec<_> =
+            catalogue.issuers().map(|(mac, name)| (mac, name.clone())).collect();
+        issuers.sort_by(|a, b| a.1.cmp(&b.1));
+        issuers
+    }
+
     /// Figures since the store was opened.
     pub fn stats(&self) -> Stats {
         Stats {
@@ -335,6 +346,14 @@ impl LogStore {
     ) -> Result<Checkpoint, LogError> {
         let (user, name) = (user.clone(), name.clone());
         self.shared.read(move |conn, _| checkpoint::get(conn, user.as_str(), name.as_str())).await
+    }
+
+    /// A small change made in the next commit.
+    pub(crate) fn change(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<(), LogError> + Send + 'static,
+    ) -> Written {
+        self.ask(|answer| Job::Change(Box::new(change), answer))
     }
 
     fn reader(&self, filter: Filter, range: Option<TimeRange>, live: bool) -> LogReader {

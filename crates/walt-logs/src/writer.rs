@@ -15,6 +15,7 @@ use crate::catalogue::{Stream, StreamId};
 use crate::error::LogError;
 use crate::record::{LogRecord, StreamName, Timestamp};
 use crate::ring::Committed;
+use crate::saver::Saver;
 use crate::sink::Lost;
 use crate::spool::{self, SpooledBatch};
 use crate::store::Shared;
@@ -28,6 +29,8 @@ pub(crate) type Change = Box<dyn FnOnce(&Connection) -> Result<(), LogError> + S
 pub(crate) enum Job {
     /// A record and what it takes of the queue's room.
     Record(LogRecord, u32),
+    /// Records in their order and what they take.
+    Records(Vec<LogRecord>, u32),
     /// Lines of a spool, what they take of the room, and who waits for their commit.
     Spooled(SpooledBatch, u32, Answer),
     Flush(Answer),
@@ -35,6 +38,18 @@ pub(crate) enum Job {
     Remove(Mac, Answer),
     Change(Change, Answer),
     Stop(Answer),
+}
+
+impl Job {
+    /// How many lines it holds.
+    fn lines(&self) -> usize {
+        match self {
+            Self::Record(..) => 1,
+            Self::Records(records, _) => records.len(),
+            Self::Spooled(batch, ..) => batch.lines.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// Wait between two attempts to write a group that could not be written.
@@ -56,6 +71,7 @@ pub(crate) struct Writer {
     /// Streams of removed devices whose lines are still to delete.
     pub doomed: Vec<StreamId>,
     pub last_seq: u64,
+    pub saver: Saver,
 }
 
 /// What a group changes in memory once it is committed.
@@ -68,6 +84,10 @@ pub(crate) struct Effects {
     /// Issuers named (true) or removed (false) by this group.
     issuers: HashMap<Mac, bool>,
     doomed: Vec<StreamId>,
+    /// Lines and bytes added to streams.
+    added: HashMap<StreamId, (i64, i64)>,
+    /// The stream of the last record: the next one is likely to be of it too.
+    latest: Option<(Mac, StreamName, StreamId)>,
     unknown: u64,
     last_seq: u64,
 }
@@ -85,6 +105,7 @@ impl Writer {
             let Some(first) = self.next_job() else { break };
             let (group, stop) = self.gather(first);
             let written = self.write_stubbornly(group);
+            self.saver.help(&self.conn);
             if let Some(answer) = stop {
                 self.room.close();
                 let _ = self.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
@@ -114,15 +135,17 @@ impl Writer {
     fn gather(&mut self, first: Job) -> (Vec<Job>, Option<Answer>) {
         let deadline = Instant::now() + self.linger;
         let mut group = Vec::new();
+        let mut lines = 0;
         let mut next = Some(first);
         while let Some(job) = next {
             let urgent = match job {
                 Job::Stop(answer) => return (group, Some(answer)),
-                Job::Record(..) => false,
+                Job::Record(..) | Job::Records(..) => false,
                 _ => true,
             };
+            lines += job.lines();
             group.push(job);
-            next = if group.len() >= self.group_lines {
+            next = if lines >= self.group_lines {
                 None
             } else if urgent {
                 self.jobs.try_recv().ok()
@@ -139,7 +162,9 @@ impl Writer {
         let cost: usize = group
             .iter()
             .map(|job| match job {
-                Job::Record(_, cost) | Job::Spooled(_, cost, _) => *cost as usize,
+                Job::Record(_, cost) | Job::Records(_, cost) | Job::Spooled(_, cost, _) => {
+                    *cost as usize
+                }
                 _ => 0,
             })
             .sum();
@@ -149,7 +174,7 @@ impl Writer {
             let Err(error) = self.write(&mut group, &lost) else { break };
             let reason = error.to_string();
             if failures.is_multiple_of(20) {
-                let count = group.len();
+                let count: usize = group.iter().map(Job::lines).sum();
                 tracing::error!("{count} log records could not be written, trying again: {reason}");
             }
             failures += 1;
@@ -182,6 +207,11 @@ impl Writer {
         for (index, job) in group.iter_mut().enumerate() {
             match job {
                 Job::Record(record, _) => insert(&tx, &self.shared, &mut effects, record)?,
+                Job::Records(records, _) => {
+                    for record in records {
+                        insert(&tx, &self.shared, &mut effects, record)?;
+                    }
+                }
                 Job::Spooled(batch, ..) => {
                     spool::insert_batch(&tx, &self.shared, &mut effects, batch)?;
                 }
@@ -208,12 +238,19 @@ impl Writer {
                 Job::Flush(_) | Job::Stop(_) => {}
             }
         }
+        for (stream, (lines, bytes)) in &effects.added {
+            tx.prepare_cached(
+                "UPDATE logstreams SET lines = lines + ?2, bytes = bytes + ?3 WHERE id = ?1",
+            )?
+            .execute(params![stream, lines, bytes])?;
+        }
         tx.commit()?;
+        self.saver.note(effects.added.values().map(|(n, bytes)| (n * 100 + bytes) as u64).sum());
         self.publish(effects);
         for (index, job) in group.drain(..).enumerate() {
             let result = refused.remove(&index).map_or(Ok(()), Err);
             match job {
-                Job::Record(..) => {}
+                Job::Record(..) | Job::Records(..) => {}
                 Job::Flush(answer)
                 | Job::Name(_, _, answer)
                 | Job::Remove(_, answer)
@@ -294,9 +331,41 @@ pub(crate) fn insert(
     effects: &mut Effects,
     record: &LogRecord,
 ) -> Result<(), LogError> {
+    let stream = match &effects.latest {
+        Some((issuer, name, id)) if *issuer == record.issuer && *name == record.stream => *id,
+        _ => match stream_of(tx, shared, effects, record)? {
+            Some(id) => id,
+            None => {
+                effects.unknown += 1;
+                return Ok(());
+            }
+        },
+    };
+    let seq = effects.last_seq + 1;
+    tx.prepare_cached("INSERT INTO logs(seq, stream_id, timestamp, line) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![seq as i64, stream, record.timestamp.0, record.text()])?;
+    let added = effects.added.entry(stream).or_default();
+    added.0 += 1;
+    added.1 += record.text().len() as i64;
+    effects.last_seq = seq;
+    effects.records.push(Committed {
+        seq,
+        stream,
+        timestamp: record.timestamp,
+        line: record.shared_text().clone(),
+    });
+    Ok(())
+}
+
+/// The stream of a record, made if it is new; `None` if its device is not known.
+fn stream_of(
+    tx: &Transaction<'_>,
+    shared: &Shared,
+    effects: &mut Effects,
+    record: &LogRecord,
+) -> Result<Option<StreamId>, LogError> {
     if !effects.knows(shared, record.issuer) {
-        effects.unknown += 1;
-        return Ok(());
+        return Ok(None);
     }
     // A stream of the catalogue belongs to the issuer only if this group did not remove that issuer.
     let removed_here = effects.issuers.contains_key(&record.issuer);
@@ -327,17 +396,8 @@ pub(crate) fn insert(
     if made.is_none() {
         effects.made.insert((record.issuer, record.stream.clone()), stream);
     }
-    let seq = effects.last_seq + 1;
-    tx.prepare_cached("INSERT INTO logs(seq, stream_id, timestamp, line) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![seq as i64, stream, record.timestamp.0, record.text()])?;
-    effects.last_seq = seq;
-    effects.records.push(Committed {
-        seq,
-        stream,
-        timestamp: record.timestamp,
-        line: record.text().into(),
-    });
-    Ok(())
+    effects.latest = Some((record.issuer, record.stream.clone(), stream));
+    Ok(Some(stream))
 }
 
 fn find(tx: &Transaction<'_>, record: &LogRecord) -> Result<Option<StreamId>, LogError> {
@@ -364,6 +424,7 @@ fn remove(tx: &Transaction<'_>, effects: &mut Effects, issuer: Mac) -> Result<()
     )?;
     spool::remove(tx, &mac)?;
     effects.made.retain(|(mac, _), _| *mac != issuer);
+    effects.latest = None;
     effects.issuers.insert(issuer, false);
     effects.doomed.extend(ids);
     effects.changes.push(CatalogueChange::Remove(issuer));

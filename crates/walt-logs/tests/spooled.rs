@@ -85,7 +85,11 @@ async fn clocks_survive_a_restart_and_an_old_file_gets_the_new_tables() {
     opened.close().await.unwrap();
     drop(opened);
     let conn = rusqlite::Connection::open(dir.path().join("logs.db")).unwrap();
-    conn.execute_batch("DROP TABLE spools; DROP TABLE clocks; PRAGMA user_version = 1").unwrap();
+    conn.execute_batch(
+        "DROP TABLE spools; DROP TABLE clocks; ALTER TABLE logstreams DROP COLUMN lines;
+         ALTER TABLE logstreams DROP COLUMN bytes; PRAGMA user_version = 1",
+    )
+    .unwrap();
     drop(conn);
     let opened = store(dir.path(), Options::default()).await;
     for second in 0..150 {

@@ -1,6 +1,6 @@
 //! Format of log lines: `{timestamp:%H:%M:%S.%f} {issuer}.{stream} -> {line}`.
 //!
-//! Python's format mini-language (<https://docs.python.org/3/library/string.html#formatspec>) over four
+//! Python's format mini-language (<https://docs.python.org/3/library/string.html#formatspec>) over five
 //! fields; a timestamp takes a strftime pattern.
 
 use jiff::{Timestamp, ZonedDateTime, tz::TimeZone};
@@ -20,12 +20,28 @@ enum Piece {
     Text(Field, TextSpec),
 }
 
+/// A record to word.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// When.
+    pub timestamp: Timestamp,
+    /// Who.
+    pub issuer: &'a str,
+    /// Where.
+    pub stream: &'a str,
+    /// What.
+    pub line: &'a str,
+    /// Clock of the server minus that of the issuer, and how sure that is, in microseconds.
+    pub clock: Option<(i64, i64)>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Timestamp,
     Issuer,
     Stream,
     Line,
+    Clock,
 }
 
 /// A part of a strftime pattern.
@@ -94,33 +110,40 @@ impl LogFormat {
     pub const DEFAULT: &'static str = "{timestamp:%H:%M:%S.%f} {issuer}.{stream} -> {line}";
 
     /// Words one record. `zone` is the server's; the date is shown without it.
-    pub fn render(
-        &self,
-        timestamp: Timestamp,
-        zone: &TimeZone,
-        issuer: &str,
-        stream: &str,
-        line: &str,
-    ) -> String {
+    pub fn render(&self, shown: &Shown<'_>, zone: &TimeZone) -> String {
         let mut out = String::new();
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(text) => out.push_str(text),
                 Piece::Timestamp(parts) => {
-                    let date = timestamp.to_zoned_datetime(zone.clone());
+                    let date = shown.timestamp.to_zoned_datetime(zone.clone());
                     parts.iter().for_each(|part| part.render(&date, &mut out));
                 }
+                Piece::Text(Field::Clock, spec) => spec.render(&clock(shown.clock), &mut out),
                 Piece::Text(field, spec) => spec.render(
                     match field {
-                        Field::Issuer => issuer,
-                        Field::Stream => stream,
-                        Field::Line | Field::Timestamp => line,
+                        Field::Issuer => shown.issuer,
+                        Field::Stream => shown.stream,
+                        Field::Line | Field::Timestamp | Field::Clock => shown.line,
                     },
                     &mut out,
                 ),
             }
         }
         out
+    }
+}
+
+/// `+0.001234s±0.000056s`, or `?` when the clocks were never compared.
+fn clock(measure: Option<(i64, i64)>) -> String {
+    let seconds = |micros: u64| format!("{}.{:06}s", micros / 1_000_000, micros % 1_000_000);
+    match measure {
+        None => "?".to_owned(),
+        Some((offset, uncertainty)) => {
+            let sign = if offset < 0 { '-' } else { '+' };
+            let (offset, uncertainty) = (offset.unsigned_abs(), uncertainty.unsigned_abs());
+            format!("{sign}{}±{}", seconds(offset), seconds(uncertainty))
+        }
     }
 }
 
@@ -167,9 +190,10 @@ fn parse_field(text: &str) -> Result<Piece, String> {
         "issuer" => Field::Issuer,
         "stream" => Field::Stream,
         "line" => Field::Line,
+        "clock" => Field::Clock,
         _ => {
             return Err(format!(
-                "unknown field '{name}'; fields are timestamp, issuer, stream and line"
+                "unknown field '{name}'; fields are timestamp, issuer, stream, line and clock"
             ));
         }
     };
@@ -327,7 +351,9 @@ mod tests {
     fn show(format: &str) -> String {
         let timestamp = "2025-06-27T10:11:12.000345Z".parse().unwrap();
         let zone = TimeZone::fixed(jiff::tz::offset(2));
-        format.parse::<LogFormat>().unwrap().render(timestamp, &zone, "n1", "str", "héllo")
+        let clock = Some((-1_001_234, 56));
+        let shown = Shown { timestamp, issuer: "n1", stream: "str", line: "héllo", clock };
+        format.parse::<LogFormat>().unwrap().render(&shown, &zone)
     }
 
     #[test]
@@ -341,6 +367,8 @@ mod tests {
         );
         assert_eq!(show("{{{issuer}}} {line}"), "{n1} héllo");
         assert_eq!(show(""), "");
+        assert_eq!(show("{clock} {clock:>24}"), "-1.001234s±0.000056s     -1.001234s±0.000056s");
+        assert_eq!(clock(None), "?");
     }
 
     /// Expected values are those of Python's `format`.

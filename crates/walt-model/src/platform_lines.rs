@@ -13,6 +13,10 @@ pub const DEVICES_STREAM: &str = "platform.devices";
 pub const POWERSAVE_STREAM: &str = "platform.powersave.error";
 /// Stream of failures of permanent port redirects.
 pub const EXPOSE_STREAM: &str = "platform.expose";
+/// Stream of what the server says.
+pub const STDOUT_STREAM: &str = "daemon.stdout";
+/// Stream of the warnings and errors of the server.
+pub const STDERR_STREAM: &str = "daemon.stderr";
 /// Stream of kernel messages that nodes send over UDP.
 pub const NETCONSOLE_STREAM: &str = "netconsole";
 /// Stream of the serial console of virtual nodes.

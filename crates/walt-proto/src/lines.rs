@@ -72,6 +72,15 @@ pub fn to_text(line: &[u8]) -> String {
     String::from_utf8_lossy(line).replace('\0', "\u{fffd}")
 }
 
+/// [`to_text`] of a line that is no longer needed: usually it costs no copy.
+pub fn into_text(line: Vec<u8>) -> String {
+    match String::from_utf8(line) {
+        Ok(text) if !text.contains('\0') => text,
+        Ok(text) => text.replace('\0', "\u{fffd}"),
+        Err(error) => to_text(error.as_bytes()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +99,9 @@ mod tests {
         splitter.feed("é€".as_bytes());
         assert_eq!(all(&mut splitter), ["eé".as_bytes()]);
         assert_eq!(splitter.take_rest(), "€".as_bytes());
+        for line in [&b"a\0\xff"[..], b"a\0", b"a\xff", b"a"] {
+            assert_eq!(into_text(line.to_vec()), to_text(line));
+        }
         assert_eq!(to_text(b"a\0\xff"), "a\u{fffd}\u{fffd}");
     }
 

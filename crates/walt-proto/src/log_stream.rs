@@ -8,7 +8,7 @@
 //! CLOSE
 //! ```
 
-use crate::lines::{LineSplitter, to_text};
+use crate::lines::{LineSplitter, into_text, to_text};
 use std::time::{Duration, SystemTime};
 
 /// Longest line, in bytes; longer ones become several records.
@@ -85,8 +85,8 @@ impl LogStream {
         Self { lines: LineSplitter::new(LINE_MAX), stream: None, mode: None, closed: false }
     }
 
-    /// Takes the bytes of one read, received at `received`; all its undated lines get that time. Chunks
-    /// should be small (8 KiB): all events of a chunk are held at once.
+    /// Takes the bytes of one read, received at `received`; all its undated lines get that time. All
+    /// events of a chunk are held at once: it should be small (64 KiB at most).
     ///
     /// `CLOSE` ends the stream only when it is the last line received so far and nothing follows; elsewhere
     /// it is a line like another.
@@ -118,7 +118,7 @@ impl LogStream {
                     self.closed = true;
                     events.push(LogEvent::Close);
                 }
-                (Some(_), Some(mode)) => events.push(record(&to_text(&line), mode, received)),
+                (Some(_), Some(mode)) => events.push(record(into_text(line), mode, received)),
             }
         }
         Ok(events)
@@ -129,7 +129,7 @@ impl LogStream {
     pub fn disconnected(&mut self, at: SystemTime) -> Option<LogEvent> {
         let mode = self.mode.filter(|_| !std::mem::replace(&mut self.closed, true))?;
         let text = to_text(&self.lines.take_rest()) + DISCONNECTED;
-        Some(record(&text, mode, at))
+        Some(record(text, mode, at))
     }
 }
 
@@ -142,7 +142,7 @@ fn stream_name(line: &[u8]) -> Result<String, LogStreamError> {
 }
 
 /// A line that should start with a timestamp but does not is kept whole, dated on reception.
-fn record(line: &str, mode: TimestampMode, received: SystemTime) -> LogEvent {
+fn record(line: String, mode: TimestampMode, received: SystemTime) -> LogEvent {
     let dated = |line: &str| {
         let (token, text) = line.split_once(' ').unwrap_or((line, ""));
         let digits =
@@ -155,9 +155,9 @@ fn record(line: &str, mode: TimestampMode, received: SystemTime) -> LogEvent {
     };
     let (timestamp, text) = match mode {
         TimestampMode::Server => None,
-        TimestampMode::Inside => dated(line),
+        TimestampMode::Inside => dated(&line),
     }
-    .unwrap_or_else(|| (received, line.to_owned()));
+    .unwrap_or((received, line));
     LogEvent::Line { timestamp, text }
 }
 

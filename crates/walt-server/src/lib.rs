@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod boot;
+pub mod capture;
 pub mod compose;
 pub mod configuration;
 pub mod console;

@@ -60,6 +60,11 @@ pub static CATEGORIES: &[Category] = &[
             log::add_checkpoint::COMMAND,
             log::remove_checkpoint::COMMAND,
             log::list_checkpoints::COMMAND,
+            log::export::COMMAND,
+            log::bundle::COMMAND,
+            log::import::COMMAND,
+            log::list_imports::COMMAND,
+            log::remove_import::COMMAND,
         ],
     },
     Category {

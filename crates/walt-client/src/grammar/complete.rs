@@ -10,7 +10,7 @@ use std::time::Duration;
 use walt_proto::api::device::{Device, DeviceKind};
 use walt_proto::api::image::registry::RegistryInfo;
 use walt_proto::api::image::{Image, ImageSet};
-use walt_proto::api::log::Checkpoint;
+use walt_proto::api::log::{Checkpoint, LogImport};
 use walt_proto::api::node::Node;
 use walt_proto::api::route;
 use walt_proto::api::settings::DeviceSettings;
@@ -65,6 +65,7 @@ enum Names {
         path: String,
     },
     Checkpoints,
+    Imports,
 }
 
 fn ask(what: Names) -> Option<Vec<String>> {
@@ -106,6 +107,10 @@ fn ask(what: Names) -> Option<Vec<String>> {
         Names::ImagePaths { image, path } => {
             let query = crate::server::query(&[("path", Some(&path))]);
             server.get(&format!("{}{query}", route::fill(route::IMAGE_NAMES, &image))).ok()
+        }
+        Names::Imports => {
+            let imports: Vec<LogImport> = server.get(route::LOGS_IMPORTS).ok()?;
+            Some(imports.into_iter().map(|import| import.label).collect())
         }
         Names::Checkpoints => {
             let checkpoints: Vec<Checkpoint> = server.get(route::CHECKPOINTS).ok()?;
@@ -149,7 +154,7 @@ fn candidates(
         let mut switches: Vec<(String, String)> = vec![("--help".into(), "show the help".into())];
         for switch in command.switches {
             for name in std::iter::once(&switch.name).chain(switch.aliases) {
-                switches.push((format!("--{name}"), switch.about.to_owned()));
+                switches.push((super::help::dashed(name), switch.about.to_owned()));
             }
         }
         switches.retain(|(name, _)| name.starts_with(current.as_str()));
@@ -244,6 +249,8 @@ fn values(
         }
         Kind::Registry => plain(with(ask(Names::Registries)?, &["auto"])),
         Kind::Checkpoint => plain(ask(Names::Checkpoints)?),
+        Kind::LogImport => plain(ask(Names::Imports)?),
+        Kind::File(_) => plain(paths(current)),
         Kind::HistoryRange => {
             if current.starts_with('-') || current.contains(":-") {
                 return Some(Vec::new());
@@ -374,6 +381,7 @@ mod tests {
                 Names::WaltLinks => &["walt:bob/x", "walt:waltplatform/pc-x86-64-default"],
                 Names::Registries => &["hub", "lab"],
                 Names::Checkpoints => &["start"],
+                Names::Imports => &["exp1"],
             };
             Some(names.iter().map(|name| (*name).to_owned()).collect())
         };
@@ -387,6 +395,7 @@ mod tests {
         assert_eq!(complete("node re"), ["release", "reboot", "remove", "rename"]);
         assert_eq!(complete("node reboot --h"), ["--help", "--hard"]);
         assert_eq!(complete("log show --emi"), ["--emitters"]);
+        assert_eq!(complete("log export full --format "), ["csv", "jsonl", "parquet"]);
         assert_eq!(complete("node create x --firmware "), ["bios", "uefi"]);
         assert!(complete("help show node-o").contains(&"node-ownership".to_owned()));
     }

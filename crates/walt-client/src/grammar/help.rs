@@ -85,10 +85,15 @@ fn positional(positional: &Positional) -> String {
     }
 }
 
+/// A switch as it is typed: one letter takes one dash.
+pub(super) fn dashed(name: &str) -> String {
+    if name.chars().count() == 1 { format!("-{name}") } else { format!("--{name}") }
+}
+
 fn left(switch: &Switch) -> String {
     let mut names = vec![switch.name];
     names.extend(switch.aliases);
-    let names: Vec<String> = names.iter().map(|name| format!("--{name}")).collect();
+    let names: Vec<String> = names.iter().map(|name| dashed(name)).collect();
     let names = names.join(", ");
     match switch.value {
         Some(kind) => format!("{names} {}:{}", kind.metavar(), kind.type_name()),

@@ -161,6 +161,10 @@ pub enum Kind {
     ImageCpDestination,
     /// A checkpoint of the user.
     Checkpoint,
+    /// An imported bundle of logs.
+    LogImport,
+    /// A file of this machine.
+    File(&'static str),
     /// A setting of the nodes of the set before it, `name=value`.
     NodeSetting,
     /// A setting of the devices of the set before it, `name=value`.
@@ -195,6 +199,8 @@ impl Kind {
             | Self::ImageCpSource
             | Self::ImageCpDestination => "PATH",
             Self::Checkpoint => "LOG_CHECKPOINT",
+            Self::LogImport => "LOG_IMPORT",
+            Self::File(name) => name,
             Self::NodeSetting => "NODE_CONFIG_PARAM",
             Self::DeviceSetting => "DEVICE_CONFIG_PARAM",
             Self::HistoryRange => "HISTORY_RANGE",

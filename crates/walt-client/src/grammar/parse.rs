@@ -114,6 +114,22 @@ fn upper_level(word: &str, level: &[&'static str]) -> UsageError {
     }
 }
 
+/// A range of time may start with a dash: `-5m:`.
+fn is_range(command: &Command, position: usize, word: &str) -> bool {
+    let expected = command.positionals.get(position).map(|positional| positional.kind);
+    let digit =
+        word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    digit && expected == Some(Kind::HistoryRange)
+}
+
+/// The name in `--name`, or in `-n` when a switch has that letter.
+fn long_of<'a>(command: &Command, word: &'a str) -> Option<&'a str> {
+    word.strip_prefix("--").or_else(|| {
+        let letter = word.strip_prefix('-').filter(|rest| rest.chars().count() == 1)?;
+        command.switch(letter).map(|_| letter)
+    })
+}
+
 /// `None`: help was asked.
 fn scan(command: &'static Command, words: &[String]) -> Result<Option<Args>, String> {
     let mut args = Args::default();
@@ -128,7 +144,9 @@ fn scan(command: &'static Command, words: &[String]) -> Result<Option<Args>, Str
             args.positionals.extend(words.by_ref().cloned());
         } else if word == "-h" || word == "--help" {
             return Ok(None);
-        } else if let Some(long) = word.strip_prefix("--") {
+        } else if is_range(command, args.positionals.len(), word) {
+            args.positionals.push(word.clone());
+        } else if let Some(long) = long_of(command, word) {
             let (name, attached) = match long.split_once('=') {
                 Some((name, value)) => (name, Some(value)),
                 None => (long, None),

@@ -116,6 +116,31 @@ impl Server {
         Ok(answer.into_body().into_reader())
     }
 
+    /// `POST` with a JSON body, answered by the bytes of a file.
+    ///
+    /// # Errors
+    /// Those of the server before the first byte, and those of the connection.
+    pub fn file(&self, path: &str, body: &impl Serialize) -> Result<impl Read + use<>, Failure> {
+        let body = to_json(body)?;
+        let answer = self.call(Method::POST, path, Some(JSON), body.as_slice())?;
+        Ok(answer.into_body().into_reader())
+    }
+
+    /// `PUT` with the bytes of a file.
+    ///
+    /// # Errors
+    /// Those of the server, those of the connection, those of reading `data`.
+    pub fn send_file<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        data: &mut dyn Read,
+    ) -> Result<T, Failure> {
+        let mut data = data;
+        let body = SendBody::from_reader(&mut data);
+        let answer = self.call(Method::PUT, path, Some("application/octet-stream"), body)?;
+        read_json(answer)
+    }
+
     fn call(
         &self,
         method: Method,

@@ -1,13 +1,15 @@
 //! `/etc/walt/server.conf`: what the administrator decides.
 //!
-//! YAML, or JSON with `#` comments, of four sections: `network`, `registries`, `services`, `vpn`.
+//! YAML, or JSON with `#` comments, of five sections: `network`, `registries`, `services`, `vpn`, `logs`.
 //! [`ServerConf::parse`] finds all problems at once, each with its line and the path of its key.
 
+mod logs;
 mod read;
 mod registries;
 mod tree;
 
 use crate::Subnet;
+pub use logs::{Logs, Quota};
 use serde::Serialize;
 use std::fmt;
 
@@ -25,6 +27,8 @@ pub struct ServerConf {
     pub registries: Vec<Registry>,
     /// Access of remote nodes.
     pub vpn: Vpn,
+    /// How long log lines are kept.
+    pub logs: Logs,
 }
 
 /// The platform network.
@@ -205,6 +209,7 @@ impl ServerConf {
             other_networks: Vec::new(),
             registries: vec![Registry::hub()],
             vpn: Vpn::default(),
+            logs: Logs::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{NetworkIp, OtherNetwork, Problem, ServerConf, Vpn, VpnBootMode, Walt
 use crate::Subnet;
 use serde_saphyr::Spanned;
 
-const SECTIONS: &[&str] = &["network", "registries", "services", "vpn"];
+const SECTIONS: &[&str] = &["network", "registries", "services", "vpn", "logs"];
 const NETWORK_KEYS: &[&str] = &["raw-device", "vlan", "ip"];
 const VPN_KEYS: &[&str] = &["enabled", "ssh-entrypoint", "http-entrypoint", "boot-mode"];
 const EXAMPLE: &str =
@@ -90,7 +90,8 @@ impl Reader {
             self.services(services);
         }
         let vpn = self.vpn(&root);
-        Some(ServerConf { walt_net: walt_net?, other_networks, registries, vpn })
+        let logs = self.logs(&root);
+        Some(ServerConf { walt_net: walt_net?, other_networks, registries, vpn, logs })
     }
 
     /// A mapping with distinct keys; `null` is an empty one.

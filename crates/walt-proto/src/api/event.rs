@@ -174,6 +174,8 @@ mod tests {
                 issuer: "n1".into(),
                 stream: "s".into(),
                 line: "a\nb".into(),
+                clock_offset_us: Some(-1),
+                clock_uncertainty_us: None,
             }),
             Event::Error(ApiError::new(ErrorKind::NotFound, "No device with name 'n1' found.")),
             Event::done(),

@@ -43,6 +43,11 @@
 //! | POST [`NODE_FILES_TO_IMAGE`] | [`FilesToImage`](super::image::files::FilesToImage) | events |
 //! | POST [`LOGS_QUERY`] | [`LogQuery`](super::log::LogQuery) | events |
 //! | POST [`LOGS_COUNT`] | [`LogQuery`](super::log::LogQuery) | [`LogCount`](super::log::LogCount) |
+//! | POST [`LOGS_EXPORT`] | [`ExportLogs`](super::log::ExportLogs) | bytes of a file |
+//! | POST [`LOGS_BUNDLE`] | [`BundleLogs`](super::log::BundleLogs) | bytes of a file |
+//! | GET [`LOGS_IMPORTS`] | | array of [`LogImport`](super::log::LogImport) |
+//! | PUT [`LOGS_IMPORT`] | bytes of a bundle | [`LogImport`](super::log::LogImport) |
+//! | DELETE [`LOGS_IMPORT`] | | [`Empty`](super::Empty) |
 //! | GET [`CHECKPOINTS`] | | array of [`Checkpoint`](super::log::Checkpoint) |
 //! | POST [`CHECKPOINTS`] | [`AddCheckpoint`](super::log::AddCheckpoint) | [`Checkpoint`](super::log::Checkpoint) |
 //! | DELETE [`CHECKPOINT`] | | [`Empty`](super::Empty) |
@@ -126,6 +131,14 @@ pub const SHELL_SAVE: &str = "/api/v1/image-shells/{name}/save";
 pub const LOGS_QUERY: &str = "/api/v1/logs/query";
 /// Number of log records.
 pub const LOGS_COUNT: &str = "/api/v1/logs/count";
+/// Log records as a file.
+pub const LOGS_EXPORT: &str = "/api/v1/logs/export";
+/// Everything about an experiment as a file.
+pub const LOGS_BUNDLE: &str = "/api/v1/logs/bundle";
+/// Imported bundles.
+pub const LOGS_IMPORTS: &str = "/api/v1/logs/imports";
+/// One imported bundle.
+pub const LOGS_IMPORT: &str = "/api/v1/logs/imports/{name}";
 /// Checkpoints: listing and creation.
 pub const CHECKPOINTS: &str = "/api/v1/checkpoints";
 /// One checkpoint.

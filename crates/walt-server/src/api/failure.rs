@@ -97,7 +97,9 @@ impl From<LogError> for Failure {
                 ApiError::new(ErrorKind::NotFound, format!("Failed: {error}")).into()
             }
             LogError::Stopped => stopping(),
-            LogError::Open { .. }
+            LogError::Bundle(why) => Self::invalid(format!("This bundle is not accepted: {why}.")),
+            LogError::Export(_)
+            | LogError::Open { .. }
             | LogError::Newer { .. }
             | LogError::Sqlite(_)
             | LogError::NotWritten(_) => Self::internal(&error),

@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use walt_logs::{Filter, LogLine, TimeRange, Timestamp};
-use walt_model::{CheckpointName, DeviceSet, HistoryRange, Regex, UserName};
+use walt_logs::{Filter, LogLine, LogStore, TimeRange, Timestamp};
+use walt_model::{CheckpointName, DeviceSet, HistoryRange, Mac, Regex, UserName};
 use walt_proto::api::log::{
     AddCheckpoint, Checkpoint, CheckpointDate, LogCount, LogQuery, LogRecord,
 };
@@ -18,6 +18,7 @@ use super::extract::{Body, Name};
 use super::failure::Failure;
 use super::stream::{Reporter, events};
 use crate::platform::Platform;
+use crate::workflow::imports;
 
 /// Devices whose logs can be asked for.
 const ALLOWED_ISSUERS: &str = "server,all-nodes";
@@ -25,9 +26,11 @@ const ALLOWED_ISSUERS: &str = "server,all-nodes";
 const MAX_LIMIT: u64 = 1_000_000;
 
 /// A query that was understood.
-struct Plan {
-    filter: Filter,
-    range: Option<TimeRange>,
+pub(super) struct Plan {
+    /// Where to look.
+    pub(super) logs: LogStore,
+    pub(super) filter: Filter,
+    pub(super) range: Option<TimeRange>,
     limit: Option<usize>,
     realtime: bool,
 }
@@ -47,7 +50,7 @@ pub(super) async fn query(
     let stopped = platform.tasks.token();
     Ok(events(&tasks, "log query", |report| async move {
         tokio::select! {
-            result = answer(&platform, plan, &report) => result.map(|()| None),
+            result = answer(plan, &report) => result.map(|()| None),
             () = report.gone() => Ok(None),
             // What was shown may not be all that was asked for.
             () = stopped.cancelled() => {
@@ -57,8 +60,8 @@ pub(super) async fn query(
     }))
 }
 
-async fn answer(platform: &Platform, plan: Plan, report: &Reporter) -> Result<(), Failure> {
-    let logs = &platform.logs;
+async fn answer(plan: Plan, report: &Reporter) -> Result<(), Failure> {
+    let logs = &plan.logs;
     // From one position on: history and live records join without a gap or a duplicate.
     let mut reader = match (plan.range, plan.realtime) {
         (Some(range), true) => logs.follow(plan.filter, range).await?,
@@ -112,13 +115,13 @@ pub(super) async fn count(
 ) -> Result<Json<LogCount>, Failure> {
     let plan = understand(&platform, &caller.user, query).await?;
     let records = match plan.range {
-        Some(range) => platform.logs.count(plan.filter, range, None).await?,
+        Some(range) => plan.logs.count(plan.filter, range, None).await?,
         None => 0,
     };
     Ok(Json(LogCount { records }))
 }
 
-async fn understand(
+pub(super) async fn understand(
     platform: &Platform,
     user: &UserName,
     query: LogQuery,
@@ -127,42 +130,54 @@ async fn understand(
         let parsed = text.map(|text| text.parse::<Regex>()).transpose();
         parsed.map_err(|error| Failure::invalid(error.to_string()))
     };
+    let limit = query.limit.map(|limit| limit.min(MAX_LIMIT) as usize);
+    let (streams, lines) = (pattern(query.streams)?, pattern(query.line)?);
+    let filter = |issuers| Filter { issuers, streams, lines, ..Filter::default() };
+    if let Some(label) = query.import {
+        if query.realtime {
+            return Err(Failure::invalid("An imported bundle has no realtime logs."));
+        }
+        let logs = imports::open(platform, &label).await?;
+        let range = match query.history {
+            None => None,
+            Some(text) => resolve(&logs, &imports::owner(), &text).await?,
+        };
+        let issuers = imports::issuers(&logs, query.issuers.as_deref())?;
+        return Ok(Plan { filter: filter(issuers), logs, range, limit, realtime: false });
+    }
     let issuers = match query.issuers {
         None => None,
-        Some(set) => {
-            let facts = platform.registry.facts();
-            let allowed = DeviceSet::new(ALLOWED_ISSUERS);
-            let chosen = DeviceSet::new(&set).resolve_within(&facts, user, &allowed)?;
-            let devices =
-                chosen.iter().filter_map(|facts| platform.registry.by_name(facts.name.as_str()));
-            Some(devices.map(|device| device.mac).collect())
-        }
+        Some(set) => Some(issuers(platform, user, &set)?),
     };
+    let logs = platform.logs.clone();
     let range = match query.history {
         None => None,
-        Some(text) => resolve(platform, user, &text).await?,
+        Some(text) => resolve(&logs, user, &text).await?,
     };
-    Ok(Plan {
-        filter: Filter {
-            issuers,
-            streams: pattern(query.streams)?,
-            lines: pattern(query.line)?,
-            ..Filter::default()
-        },
-        range,
-        limit: query.limit.map(|limit| limit.min(MAX_LIMIT) as usize),
-        realtime: query.realtime,
-    })
+    Ok(Plan { filter: filter(issuers), logs, range, limit, realtime: query.realtime })
+}
+
+/// The devices of a set that may log.
+pub(super) fn issuers(
+    platform: &Platform,
+    user: &UserName,
+    set: &str,
+) -> Result<Vec<Mac>, Failure> {
+    let facts = platform.registry.facts();
+    let allowed = DeviceSet::new(ALLOWED_ISSUERS);
+    let chosen = DeviceSet::new(set).resolve_within(&facts, user, &allowed)?;
+    let devices = chosen.iter().filter_map(|facts| platform.registry.by_name(facts.name.as_str()));
+    Ok(devices.map(|device| device.mac).collect())
 }
 
 /// The span of time a text means, for this user, now.
-async fn resolve(
-    platform: &Platform,
+pub(super) async fn resolve(
+    logs: &LogStore,
     user: &UserName,
     text: &str,
 ) -> Result<Option<TimeRange>, Failure> {
     let range: HistoryRange = text.parse().map_err(|error| Failure::invalid(format!("{error}")))?;
-    let known = platform.logs.checkpoints(user).await?;
+    let known = logs.checkpoints(user).await?;
     let known: HashMap<String, Timestamp> =
         known.into_iter().map(|checkpoint| (checkpoint.name, checkpoint.timestamp)).collect();
     let instant = |name: &CheckpointName| {
@@ -188,6 +203,8 @@ fn record(line: LogLine) -> Event {
         issuer: line.issuer_name.to_string(),
         stream: line.stream.as_str().to_owned(),
         line: line.line.to_string(),
+        clock_offset_us: line.clock.map(|clock| clock.offset),
+        clock_uncertainty_us: line.clock.map(|clock| clock.uncertainty),
     })
 }
 

@@ -17,6 +17,7 @@ mod files;
 pub mod gate;
 mod image;
 mod log;
+mod log_files;
 mod node;
 mod server;
 mod settings;
@@ -75,6 +76,7 @@ pub fn router(platform: Shared) -> Router {
         .merge(image::routes())
         .route(route::LOGS_QUERY, post(log::query))
         .route(route::LOGS_COUNT, post(log::count))
+        .merge(log_files::routes())
         .route(route::CHECKPOINTS, get(log::checkpoints).post(log::add_checkpoint))
         .route(route::CHECKPOINT, delete(log::remove_checkpoint))
         .fallback(unknown)

@@ -12,8 +12,11 @@ use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use walt_model::ServerConf;
 
+use crate::capture::Capture;
 use crate::options::RunOptions;
 use crate::platform::Platform;
 
@@ -21,9 +24,10 @@ use crate::platform::Platform;
 /// (`info` by default, `debug`, `walt_nfs=trace`...).
 pub fn start_tracing() {
     let filter = EnvFilter::try_from_env("WALT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let to = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    let journal = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let to = tracing_subscriber::registry().with(filter).with(journal).with(Capture);
     // Refused only when it was done before.
-    let _ = to.with_ansi(false).try_init();
+    let _ = to.try_init();
 }
 
 /// Each node holds several connections: as many files as the system lets us have.

@@ -35,7 +35,7 @@ use crate::services::{Services, web};
 use crate::state::{Snapshot, State};
 use crate::swap::keeper;
 use crate::tasks::Tasks;
-use crate::workflow::{self, boot_image, create, upkeep, watchdog};
+use crate::workflow::{self, boot_image, create, retention, upkeep, watchdog};
 
 /// How long nodes that were booted before a restart have to connect again.
 const COME_BACK: Duration = Duration::from_secs(30);
@@ -76,6 +76,8 @@ async fn on_networks(
     tasks.spawn("boots", upkeep::write_boots(platform.clone(), tasks.token()));
     tasks.spawn("sweep", upkeep::sweep(platform.clone(), tasks.token()));
     tasks.spawn("image store", upkeep::watch_store(platform.clone(), tasks.token()));
+    let limits = retention::limits(&conf.logs, platform.place.server_mac);
+    tasks.spawn("log retention", retention::run(platform.clone(), limits, tasks.token()));
     tasks.spawn("boot watchdog", watchdog::run(platform.clone(), tasks.token()));
     workflow::image::shell::adopt(&platform).await;
     tasks.spawn("image shells", workflow::image::shell::expire(platform.clone(), tasks.token()));
@@ -103,6 +105,7 @@ async fn open(
     for device in registry.devices() {
         drop(logs.name_issuer(device.mac, &device.name));
     }
+    crate::capture::start(logs.sink(), networks.mac());
 
     let store =
         Store::At { root: places.state.join("containers"), runroot: places.run.join("containers") };

@@ -27,6 +27,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Size of one read; all lines of a read get one date.
 const READ_SIZE: usize = 8192;
 
+/// Size of one read of a peer that has much to say.
+const LARGE_READ: usize = 64 * 1024;
+
 /// Serves the connections of the port.
 pub(super) struct Streams {
     pub(super) hub: Arc<dyn NodeHub>,
@@ -76,6 +79,7 @@ impl Streams {
         let mut parser = LogStream::new();
         let mut destination: Option<(Caller, String)> = None;
         let mut chunk = rest;
+        let mut size = READ_SIZE;
         loop {
             let events = match parser.feed(&chunk, SystemTime::now()) {
                 Ok(events) => events,
@@ -101,7 +105,10 @@ impl Streams {
             if closed {
                 return;
             }
-            chunk.resize(READ_SIZE, 0);
+            // Many connections say little: only one that fills its buffer gets a large one, while it does.
+            size = if chunk.len() == size { LARGE_READ } else { READ_SIZE };
+            chunk.resize(size, 0);
+            chunk.shrink_to(size);
             let read = stream.read(&mut chunk);
             let read = match &destination {
                 // A stream may be silent for long; keep-alive tells dead peers.

@@ -36,19 +36,18 @@ impl NodeHub for Services {
     ) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let Ok(name) = stream.parse::<StreamName>() else { return };
-            let sink = self.0.logs.sink();
-            for line in lines {
-                if stream == INIT_STREAM {
-                    let stage =
-                        Stage::instant(StageKind::Init, line.text.clone(), ms_of(line.timestamp));
+            if stream == INIT_STREAM {
+                for line in &lines {
+                    let at = ms_of(line.timestamp);
+                    let stage = Stage::instant(StageKind::Init, line.text.clone(), at);
                     self.0.boots.observe(issuer.mac, |boot| boot.note(stage));
                 }
-                let record =
-                    LogRecord::line(issuer.mac, name.clone(), line.timestamp.into(), line.text);
-                if sink.push_wait(record).await.is_err() {
-                    return;
-                }
             }
+            let records = lines.into_iter().map(|line| {
+                LogRecord::line(issuer.mac, name.clone(), line.timestamp.into(), line.text)
+            });
+            // Refused only when the server stops.
+            let _ = self.0.logs.sink().push_all(records.collect()).await;
         })
     }
 

@@ -4,12 +4,15 @@
 //! and give results per node as data. Whoever asked may go away: the work goes on.
 
 pub mod boot_image;
+pub mod bundle;
 pub mod clone_default;
 pub mod create;
 pub mod image;
+pub mod imports;
 pub mod reboot;
 pub mod remove;
 pub mod rename;
+pub mod retention;
 pub mod settings;
 pub mod upkeep;
 pub mod wait;

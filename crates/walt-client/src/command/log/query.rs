@@ -7,6 +7,7 @@ use crate::output;
 use crate::server::Server;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use walt_model::log_format::Shown;
 use walt_model::{LogFormat, Regex};
 use walt_proto::api::log::{LogQuery, LogRecord};
 
@@ -28,6 +29,13 @@ pub const STREAMS: Switch = Switch::value(
     "streams",
     Kind::Text("STREAMS_REGEXP"),
     "regular expression searched in the names of streams",
+);
+
+/// Where to look.
+pub const IMPORT: Switch = Switch::value(
+    "import",
+    Kind::LogImport,
+    "look into an imported bundle instead of the logs of the platform",
 );
 
 /// Shortcut.
@@ -64,6 +72,7 @@ pub fn query(args: &Args, line: Option<&str>) -> Result<LogQuery, Failure> {
         issuers: Some(issuers.to_owned()),
         streams: streams.map(str::to_owned),
         line: line.map(str::to_owned),
+        import: args.value("import").map(str::to_owned),
         ..LogQuery::default()
     })
 }
@@ -94,6 +103,13 @@ impl Printer {
         let timestamp = Timestamp::from_microsecond(record.timestamp_us).unwrap_or_default();
         let line = output::printable(&record.line);
         let stream = output::printable(&record.stream);
-        output::line(&self.format.render(timestamp, &self.zone, &record.issuer, &stream, &line));
+        let shown = Shown {
+            timestamp,
+            issuer: &record.issuer,
+            stream: &stream,
+            line: &line,
+            clock: record.clock_offset_us.zip(record.clock_uncertainty_us),
+        };
+        output::line(&self.format.render(&shown, &self.zone));
     }
 }

@@ -1,6 +1,6 @@
 //! `walt log show`
 
-use super::query::{FORMAT, ISSUERS, PLATFORM, Printer, SERVER, STREAMS, query};
+use super::query::{FORMAT, IMPORT, ISSUERS, PLATFORM, Printer, SERVER, STREAMS, query};
 use crate::command::{server, yes};
 use crate::failure::{Failure, Outcome};
 use crate::grammar::{Args, Command, Kind, Positional, Switch, YES};
@@ -27,6 +27,7 @@ pub const COMMAND: Command = Command {
             default: "none",
             ..Switch::value("history", Kind::HistoryRange, "range of the past to display")
         },
+        IMPORT,
         ISSUERS,
         Switch::flag("json", "print each record as a JSON object, one per line, for programs"),
         Switch::value(
@@ -40,7 +41,7 @@ pub const COMMAND: Command = Command {
         STREAMS,
         YES,
     ],
-    topics: &["log-show", "log-history", "log-format"],
+    topics: &["log-show", "log-history", "log-format", "log-regexp"],
     run,
     ..Command::NEW
 };
