@@ -12,7 +12,7 @@ use crate::command::{self, answer, pause, repository};
 use crate::debian::Need;
 use crate::platform::{self, Place, Platform};
 use crate::progress::seconds;
-use crate::{node_image, packages};
+use crate::{bench_logs, node_image, packages};
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -23,6 +23,19 @@ pub struct Options {
     /// How many times a command is run for its median.
     #[arg(long, default_value_t = 100)]
     runs: usize,
+    /// Measure this part only.
+    #[arg(value_enum)]
+    part: Option<Part>,
+    /// Fewer lines of logs: less exact, within half a minute.
+    #[arg(long)]
+    short: bool,
+}
+
+/// What can be measured alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Ingest, live tail, search and size of logs, next to PostgreSQL.
+    Logs,
 }
 
 /// Entry point of `cargo xtask bench`: optimised programs on a platform of their own.
@@ -31,6 +44,12 @@ pub fn run(options: Options) -> Result<()> {
     packages::ensure(Need::Test)?;
     let place = Place::named("bench");
     let mut platform = Platform::prepare(place, Binaries::build(Profile::Release)?)?;
+    if options.part == Some(Part::Logs) {
+        platform.start_server()?;
+        let measured = bench_logs::run(&platform, bench_logs::Amount::of(options.short));
+        platform.end()?;
+        return measured;
+    }
     node_image::ensure(&platform.place)?;
     platform::install_loaders(&platform.place)?;
     platform.start_server()?;
@@ -41,7 +60,8 @@ pub fn run(options: Options) -> Result<()> {
 
 /// The short form that the tests run, on their platform and with their programs.
 pub fn short(platform: &Platform) -> Result<()> {
-    measure(platform, 1, 10)
+    measure(platform, 1, 10)?;
+    bench_logs::run(platform, bench_logs::Amount::of(true))
 }
 
 fn measure(platform: &Platform, nodes: u32, runs: usize) -> Result<()> {

@@ -84,6 +84,7 @@ pub const PACKAGES: &[Package] = &[
     stable("dropbear-bin", Need::Test, "checks the host key given to dropbear"),
     stable("kea-admin", Need::Test, "perfdhcp, a foreign DHCP load"),
     stable("ndisc6", Need::Test, "foreign client of router advertisements"),
+    stable("postgresql", Need::Test, "what the logs are measured against"),
     stable("git", Need::Test, "lists the files that are linted"),
     stable("nix-bin", Need::Test, "syntax and lock of the flake"),
     stable("procps", Need::Test, "looks for processes that are left"),

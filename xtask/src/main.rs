@@ -2,6 +2,7 @@
 
 mod agent;
 mod bench;
+mod bench_logs;
 mod binaries;
 mod checks;
 mod command;
@@ -37,6 +38,9 @@ enum Verb {
     Test(test::Options),
     /// Measure, next to a peer or a physical limit in the same run.
     Bench(bench::Options),
+    /// Send log lines, from inside a platform: the benchmarks start this.
+    #[command(hide = true)]
+    LogLoad(bench_logs::Load),
     /// Try the parsers of what machines send with inputs nobody thought of.
     Fuzz(fuzz::Options),
     /// Show or install the Debian packages this repository needs.
@@ -54,6 +58,7 @@ fn main() -> std::process::ExitCode {
         Verb::Demo(options) => demo::run(options),
         Verb::Test(options) => test::run(options),
         Verb::Bench(options) => bench::run(options),
+        Verb::LogLoad(options) => bench_logs::load(options),
         Verb::Fuzz(options) => fuzz::run(options),
         Verb::Packages(options) => packages::run(options),
         Verb::Image(options) => node_image::run(options),

@@ -112,6 +112,11 @@ impl Catalogue {
         self.ids.get(&issuer)?.get(name).copied()
     }
 
+    /// How many streams a device has.
+    pub fn count(&self, issuer: Mac) -> usize {
+        self.ids.get(&issuer).map_or(0, HashMap::len)
+    }
+
     /// A stream and the present name of its issuer.
     pub fn stream(&self, id: StreamId) -> Option<(&Stream, &Arc<str>)> {
         let stream = self.streams.get(&id)?;

@@ -56,6 +56,9 @@ impl Job {
 const RETRY: Duration = Duration::from_millis(500);
 /// Attempts made for a group when the store is being closed.
 const ATTEMPTS_WHEN_CLOSING: u32 = 4;
+/// Most streams of a device; lines of more of them are kept in one, [`TOO_MANY_STREAMS`].
+const MAX_STREAMS: usize = 20_000;
+const TOO_MANY_STREAMS: &str = "too-many-streams";
 /// Lines of removed devices deleted between two groups.
 const DELETE_STEP: usize = 5_000;
 
@@ -377,6 +380,13 @@ fn stream_of(
     };
     let stream = match existing {
         Some(id) => id,
+        None if *record.stream.as_str() != *TOO_MANY_STREAMS
+            && shared.catalogue.read().count(record.issuer) >= MAX_STREAMS =>
+        {
+            let mut rest = record.clone();
+            rest.stream = StreamName::trusted(TOO_MANY_STREAMS);
+            return stream_of(tx, shared, effects, &rest);
+        }
         None => {
             tx.prepare_cached(
                 "INSERT INTO logstreams(issuer_mac, name, mode) VALUES (?1, ?2, ?3)",

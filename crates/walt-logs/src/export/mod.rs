@@ -37,7 +37,7 @@ pub struct Exporter(Format);
 enum Format {
     Jsonl(Vec<u8>),
     Csv(Vec<u8>),
-    Parquet(parquet::Table),
+    Parquet(Box<parquet::Table>),
 }
 
 impl Exporter {
@@ -49,7 +49,7 @@ impl Exporter {
         Ok(Self(match format {
             ExportFormat::Jsonl => Format::Jsonl(Vec::new()),
             ExportFormat::Csv => Format::Csv(text::CSV_HEADER.into()),
-            ExportFormat::Parquet => Format::Parquet(parquet::Table::new()?),
+            ExportFormat::Parquet => Format::Parquet(Box::new(parquet::Table::new()?)),
         }))
     }
 

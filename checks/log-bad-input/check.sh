@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# What no node should send to the ports of logs, while another one logs as usual: that one loses nothing, the server stays
+# the same process and its memory is bounded.
+# timeout: 240
+# shellcheck source-path=SCRIPTDIR source=../lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+server=192.168.152.1
+bound_mib=300
+new_machine log-bad
+new_machine log-good
+lease log-bad -V walt.node.pc-x86-64 >/dev/null
+lease log-good -V walt.node.pc-x86-64 >/dev/null
+name_of() {
+  local mac
+  mac=$(ip netns exec "$1" cat /sys/class/net/eth0/address)
+  walt node show --all --json | jq -er ".[] | select(.mac == \"$mac\") | .name"
+}
+eventually 20 name_of log-bad
+eventually 20 name_of log-good
+bad=$(name_of log-bad)
+good=$(name_of log-good)
+pid=$(platform-server-pid)
+resident_mib() { awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$pid/status"; }
+lines() { walt log show --history full --issuers "$1" --streams "^$2\$" --format '{line}'; }
+
+say "a machine logs a number every 50 ms, all the time"
+cat >"$scratch/good.py" <<'PY'
+import os, socket, sys, time
+s = socket.create_connection((sys.argv[1], 12347))
+s.sendall(b"REQ_NEW_INCOMING_LOGS\nsteady\nNO_TIMESTAMPS\n")
+n = 0
+while not os.path.exists(sys.argv[2]):
+    n += 1
+    s.sendall(b"%d\n" % n)
+    time.sleep(0.05)
+s.sendall(b"CLOSE\n")
+s.shutdown(socket.SHUT_WR)
+s.recv(1)
+print(n)
+PY
+ip netns exec log-good python3 "$scratch/good.py" $server "$scratch/stop" >"$scratch/sent" &
+sender=$!
+
+say "somebody shows live logs and never reads them"
+mkfifo "$scratch/unread"
+walt log show --realtime --issuers all-nodes >"$scratch/unread" &
+tail=$!
+exec 8<"$scratch/unread"
+
+before=$(resident_mib)
+say "bad input; the server has $before MiB in memory"
+ip netns exec log-bad python3 "$here/hostile.py" $server
+
+say "two million lines, which the one who does not read does not slow down"
+ip netns exec log-bad python3 - $server <<'PY'
+import socket, sys
+s = socket.create_connection((sys.argv[1], 12347))
+s.sendall(b"0\nflood\nNO_TIMESTAMPS\n")
+block = b"a line of a flood\n" * 10_000
+for _ in range(200):
+    s.sendall(block)
+s.sendall(b"CLOSE\n")
+s.shutdown(socket.SHUT_WR)
+s.recv(1)
+PY
+during=$(resident_mib)
+kill -0 $tail || fail "the live logs ended"
+kill $tail
+exec 8<&-
+
+say "what was sent is there as far as it makes sense"
+[ "$(lines "$bad" bad-nul)" = "a$(printf '\xef\xbf\xbd')b" ] || fail "NUL: $(lines "$bad" bad-nul)"
+[ "$(lines "$bad" bad-split)" = 'café €' ] || fail "cut characters: $(lines "$bad" bad-split)"
+[ "$(lines "$bad" bad-long | tr -d '\n' | wc -c)" = 104857600 ] || fail "the long line was not kept"
+lines "$bad" bad-dates | grep -qx 'nan date nan' || fail "dates: $(lines "$bad" bad-dates)"
+lines "$bad" bad-dates | grep -qx 'date 99999999999' || fail "dates: $(lines "$bad" bad-dates)"
+[ "$(lines "$bad" bad-dates | wc -l)" = 10 ] || fail "dates: $(lines "$bad" bad-dates)"
+walt log show --history -1d: --issuers "$bad" --streams bad-dates --format '{timestamp:%Y}' | sort -u >"$scratch/years"
+[ "$(wc -l <"$scratch/years")" = 1 ] || fail "dates that cannot be true were believed: $(cat "$scratch/years")"
+[ "$(lines "$bad" bad-empty | wc -l)" = 500000 ] || fail "empty lines: $(lines "$bad" bad-empty | wc -l)"
+[ "$(lines "$bad" bad-close | paste -sd ' ')" = "CLOSE after" ] || fail "CLOSE: $(lines "$bad" bad-close)"
+[ "$(lines "$bad" bad-slow)" = slow ] || fail "slow: $(lines "$bad" bad-slow)"
+! lines "$bad" bad-escape | grep -q "$(printf '\033')" || fail "escape sequences reach the terminal"
+[ "$(lines "$bad" 'many.*' | wc -l)" = 10000 ] || fail "streams: $(lines "$bad" 'many.*' | wc -l) lines"
+[ "$(lines "$bad" flood | wc -l)" = 2000000 ] || fail "the flood: $(lines "$bad" flood | wc -l) lines"
+! lines "$bad" '.*' | grep -qx lost || fail "a stream without a proper name was kept"
+
+say "expressions that cannot be searched are refused with a reason"
+for wrong in '(a)\1' 'a{1000}{1000}{1000}' '[a' '(?=x)' "$(printf 'x%.0s' {1..5000})"; do
+  expect_failure 'invalid regular expression' timeout 20 walt log show --history full "$wrong"
+done
+
+say "the one who logged as usual lost nothing"
+touch "$scratch/stop"
+wait $sender
+cmp <(lines "$good" steady) <(seq "$(cat "$scratch/sent")") || fail "steady lines are missing"
+[ "$(platform-server-pid)" = "$pid" ] || fail "the server was started again"
+after=$(resident_mib)
+peak=$(awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$pid/status")
+say "memory of the server: $before MiB before, $during MiB after the flood, $after MiB at the end, $peak MiB at most; bound $bound_mib"
+((peak < bound_mib)) || fail "the server took $peak MiB"
+walt log show --server --history -10m: 'dropped input' --format '{line}' | head -3
+walt log show --server --history -10m: 'dropped input' --format '{line}' | grep -q . || fail "nothing was told of what was dropped"
