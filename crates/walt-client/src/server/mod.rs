@@ -120,7 +120,7 @@ impl Server {
     ///
     /// # Errors
     /// Those of the server before the first byte, and those of the connection.
-    pub fn file(&self, path: &str, body: &impl Serialize) -> Result<impl Read + use<>, Failure> {
+    pub fn file<T: Serialize>(&self, path: &str, body: &T) -> Result<impl Read + use<T>, Failure> {
         let body = to_json(body)?;
         let answer = self.call(Method::POST, path, Some(JSON), body.as_slice())?;
         Ok(answer.into_body().into_reader())
