@@ -76,6 +76,18 @@ pub fn section(title: &str, header: &[&str], rows: &[Vec<String>], footnote: Opt
     print(&without_styles(&text));
 }
 
+/// A number of bytes for people: `8.1 MB`.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1000 => format!("{bytes} B"),
+        1000..1_000_000 => format!("{}.{} kB", bytes / 1000, bytes % 1000 / 100),
+        1_000_000..1_000_000_000 => {
+            format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
+        }
+        _ => format!("{}.{} GB", bytes / 1_000_000_000, bytes % 1_000_000_000 / 100_000_000),
+    }
+}
+
 /// Takes bold out of a section where escape codes would disturb.
 fn without_styles(text: &str) -> String {
     if terminal::has_styles() {
@@ -104,6 +116,14 @@ pub fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(
+            [999, 1999, 8_123_456, 1_250_000_000].map(size),
+            ["999 B", "1.9 kB", "8.1 MB", "1.2 GB"]
+        );
+    }
 
     #[test]
     fn control_characters_are_shown() {

@@ -24,6 +24,8 @@ pub const LABEL_MODELS: &str = "walt.node.models";
 pub const LABEL_PREFERRED_NAME: &str = "walt.image.preferred-name";
 /// Prefix of the tags that keep a served image alive.
 pub const MOUNTS_PREFIX: &str = "localhost/walt/mounts:";
+/// Registry part of the names users know.
+pub(crate) const OURS: &str = "docker.io/";
 /// From this number of layers on, an image can no longer be changed (only squashed).
 pub const MAX_LAYERS: usize = 128;
 
@@ -98,6 +100,12 @@ pub enum CatalogueError {
     /// No WalT image has this name.
     #[error("no image is called '{0}'; `walt image show --all` lists the images")]
     Unknown(String),
+    /// An image id leads to nothing (any more).
+    #[error("image {0} is no longer in the store")]
+    Gone(String),
+    /// The layers of an image cannot be read.
+    #[error("{0}")]
+    Layers(String),
 }
 
 /// What is known of one image, under one of its names.
@@ -143,12 +151,12 @@ impl ImageEntry {
 
 /// What never changes for an image id.
 #[derive(Debug, Clone)]
-struct Facts {
-    size: u64,
-    created: i64,
-    models: Vec<String>,
-    labels: BTreeMap<String, String>,
-    layers: usize,
+pub(crate) struct Facts {
+    pub(crate) size: u64,
+    pub(crate) created: i64,
+    pub(crate) models: Vec<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) layers: usize,
     digest: String,
 }
 
@@ -258,9 +266,24 @@ impl Catalogue {
         id: &ImageId,
         fullname: &(impl Display + ?Sized),
     ) -> Result<(), CatalogueError> {
-        let reference = store_reference(&fullname.to_string())?;
+        let fullname = fullname.to_string();
+        let reference = store_reference(&fullname)?;
         self.podman.run(&["tag", id.as_str(), &reference], CHANGE_DEADLINE).await?;
         self.refresh().await?;
+        // The same name, imported from another registry, means nothing from now on.
+        if let Err(error) = self.drop_others(&fullname, &reference).await {
+            tracing::warn!(fullname, "the same name from another registry stays: {error}");
+        }
+        Ok(())
+    }
+
+    async fn drop_others(&self, fullname: &str, ours: &str) -> Result<(), CatalogueError> {
+        let content = self.content().await?;
+        for (other, id) in content.references_of(fullname) {
+            if other != ours {
+                self.drop_reference(other, id).await?;
+            }
+        }
         Ok(())
     }
 
@@ -270,11 +293,17 @@ impl Catalogue {
     /// podman did not work; no WalT image has this name.
     pub async fn untag(&self, fullname: &(impl Display + ?Sized)) -> Result<(), CatalogueError> {
         let fullname = fullname.to_string();
-        if !self.exists(&fullname).await? {
+        let reference = store_reference(&fullname)?;
+        let content = self.content().await?;
+        let mut references = content.references_of(&fullname);
+        if references.is_empty() {
             return Err(CatalogueError::Unknown(fullname));
         }
-        let reference = store_reference(&fullname)?;
-        self.podman.run(&["rmi", &reference], CHANGE_DEADLINE).await?;
+        // The one that tells what the name means goes last.
+        references.sort_by_key(|(known, _)| *known == reference);
+        for (reference, id) in references {
+            self.drop_reference(reference, id).await?;
+        }
         self.refresh().await?;
         Ok(())
     }
@@ -318,7 +347,9 @@ impl Catalogue {
             }
             let Ok(id) = image.id.parse::<ImageId>() else { continue };
             for name in image.names.unwrap_or_default() {
-                if let Some(fullname) = walt_fullname(&name) {
+                let Some(fullname) = walt_fullname(&name) else { continue };
+                // The same name from several registries: ours is the one given by `tag`.
+                if name.starts_with(OURS) || !names.contains_key(&fullname) {
                     names.insert(fullname, id.clone());
                 }
             }
@@ -376,7 +407,7 @@ pub(crate) fn models_of(list: &str) -> Vec<String> {
 /// # Errors
 /// The name is not `owner/name:tag`.
 pub fn store_reference(fullname: &str) -> Result<String, CatalogueError> {
-    let reference = format!("docker.io/{fullname}");
+    let reference = format!("{OURS}{fullname}");
     match walt_fullname(&reference) {
         Some(name) if name == fullname => Ok(reference),
         _ => Err(CatalogueError::BadName(fullname.to_owned())),
@@ -385,7 +416,7 @@ pub fn store_reference(fullname: &str) -> Result<String, CatalogueError> {
 
 /// The WalT name of a store reference: its registry dropped, exactly `owner/name:tag` left.
 /// None for internal tags and for anything else.
-fn walt_fullname(reference: &str) -> Option<String> {
+pub(crate) fn walt_fullname(reference: &str) -> Option<String> {
     let (registry, rest) = reference.split_once('/')?;
     let (owner, name) = rest.split_once('/')?;
     if owner.is_empty() || name.contains('/') || name.contains('@') || owner.starts_with('-') {

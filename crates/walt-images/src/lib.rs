@@ -9,13 +9,18 @@
 //! * [`check`]: what an image lacks to boot nodes.
 //! * [`registry`]: images from and to registries.
 //! * [`session`]: working inside an image.
+//! * [`leftovers`]: what changes cut by a crash left behind.
+//! * [`tags`]: what holds content no user name leads to.
 //! * [`turn`]: one change at a time for each image name.
+//! * [`packages`]: the packages an image says it has.
+//! * [`stack`]: the files of an image as its layers say; [`difference`]: what differs between two.
 //! * [`foreign`]: programs of another CPU.
 //! * [`inside`]: file operations that cannot leave a directory, whatever its symlinks say.
 
 pub mod catalogue;
 pub mod check;
 pub mod command;
+pub mod difference;
 pub mod features;
 pub mod foreign;
 pub mod inject;
@@ -23,12 +28,17 @@ pub mod inside;
 pub mod keys;
 pub mod layer;
 pub mod layer_files;
+pub mod leftovers;
 pub mod mounts;
+pub mod packages;
 pub mod percent;
 pub mod podman;
 pub mod registry;
 pub mod roots;
+pub mod rpm;
 pub mod session;
+pub mod stack;
+pub mod tags;
 pub mod turn;
 
 pub use catalogue::{Catalogue, CatalogueError, ImageEntry, ImageId};

@@ -21,6 +21,8 @@ pub enum Task {
     Save,
     /// The image is sent to a registry.
     Publish,
+    /// An image gets this further name.
+    Duplicate,
     /// The image gets this name, or loses it.
     Rename,
     /// The name is removed.
@@ -41,6 +43,7 @@ impl Display for Task {
             Self::Clone => "clone",
             Self::Save => "save of a node",
             Self::Publish => "publication",
+            Self::Duplicate => "duplication",
             Self::Rename => "renaming",
             Self::Remove => "removal",
             Self::Rollback => "rollback",

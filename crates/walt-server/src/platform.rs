@@ -60,6 +60,8 @@ pub struct Platform {
     pub turns: Turns,
     /// Shells in images.
     pub sessions: Sessions,
+    /// Held while the history of an image name and the tags that hold its content are changed together.
+    pub holding: tokio::sync::Mutex<()>,
     /// Persistent directories of nodes.
     pub persist: PersistDirs,
     /// Virtual machines.

@@ -140,13 +140,19 @@ impl ServedImages {
 
     async fn make(&self, image: &ImageFullName) -> Result<Arc<ServedImage>, ServeError> {
         let id = self.catalogue.resolve(image).await?;
-        let turn = self.turn(&id).await;
+        self.prepare(&id).await
+    }
+
+    /// Makes the root of an image that has no name yet, so that it is there when it gets one. It is let go as unused
+    /// after [`GRACE`].
+    pub async fn prepare(&self, id: &ImageId) -> Result<Arc<ServedImage>, ServeError> {
+        let turn = self.turn(id).await;
         let turn = turn.lock().await;
-        let root_id = RootId::from_bytes(self.roots.id_of(&id, &self.layer).0);
+        let root_id = RootId::from_bytes(self.roots.id_of(id, &self.layer).0);
         if let Some(served) = self.table.read().by_root.get(&root_id).cloned() {
             return Ok(served);
         }
-        let root = self.roots.ensure(&id, &self.layer).await?;
+        let root = self.roots.ensure(id, &self.layer).await?;
         let served = self.index(root).await?;
         drop(turn);
         Ok(served)
@@ -204,6 +210,13 @@ impl ServedImages {
     /// A node mounted this root. True when it is another one than before.
     pub fn read_by(&self, node: Mac, root: RootId) -> bool {
         self.table.write().readers.insert(node, root) != Some(root)
+    }
+
+    /// Which nodes read which image.
+    pub fn readers(&self) -> HashMap<Mac, ImageId> {
+        let table = self.table.read();
+        let image = |root| table.by_root.get(root).map(|served| served.root.image.clone());
+        table.readers.iter().filter_map(|(mac, root)| Some((*mac, image(root)?))).collect()
     }
 
     /// A node no longer reads anything; gives the root it read.

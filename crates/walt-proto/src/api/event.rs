@@ -6,6 +6,7 @@
 //! Every 10 s without another event the server sends [`Event::Tick`], so that a dead peer is noticed.
 
 use super::error::ApiError;
+use super::image::diff::{FileDifference, PackageDifference};
 use super::image::registry::FoundImage;
 use super::log::LogRecord;
 use super::node::Node;
@@ -63,6 +64,10 @@ pub enum Event {
         /// What others give to `walt image clone`.
         clone_link: String,
     },
+    /// A package differs between two images.
+    Package(PackageDifference),
+    /// A file differs between two images.
+    File(FileDifference),
     /// A virtual node was created and started.
     NodeCreated {
         /// The node (boxed: it is much larger than the other events).

@@ -41,6 +41,12 @@
 //! | GET [`IMAGE_FILES`] | query [`PathQuery`](super::transfer::PathQuery) | tar stream |
 //! | PUT [`IMAGE_FILES`] | query [`PathQuery`](super::transfer::PathQuery), tar stream | events |
 //! | POST [`NODE_FILES_TO_IMAGE`] | [`FilesToImage`](super::image::files::FilesToImage) | events |
+//! | DELETE [`IMAGE`] | | [`Empty`](super::Empty) |
+//! | POST [`IMAGE_DUPLICATE`], [`IMAGE_RENAME`] | [`NewImageName`](super::image::history::NewImageName) | [`Empty`](super::Empty) |
+//! | GET [`IMAGE_VERSIONS`] | | array of [`ImageVersion`](super::image::history::ImageVersion), newest first |
+//! | POST [`IMAGE_ROLLBACK`] | [`RollbackImage`](super::image::history::RollbackImage) | events |
+//! | POST [`IMAGES_DIFF`] | [`DiffImages`](super::image::diff::DiffImages) | events: `package`, `file` |
+//! | POST [`IMAGES_TAKE_OVER`] | [`TakeOver`](super::image::history::TakeOver) | [`TakenOver`](super::image::history::TakenOver) |
 //! | POST [`LOGS_QUERY`] | [`LogQuery`](super::log::LogQuery) | events |
 //! | POST [`LOGS_COUNT`] | [`LogQuery`](super::log::LogQuery) | [`LogCount`](super::log::LogCount) |
 //! | POST [`LOGS_EXPORT`] | [`ExportLogs`](super::log::ExportLogs) | bytes of a file |
@@ -110,13 +116,13 @@ pub const IMAGES_UPDATE_HUB_META: &str = "/api/v1/images/update-hub-meta";
 /// Registries of this platform.
 pub const REGISTRIES: &str = "/api/v1/registries";
 /// Opens a shell in an image.
-pub const IMAGE_SHELLS: &str = "/api/v1/images/{name}/shells";
+pub const IMAGE_SHELLS: &str = "/api/v1/image/{name}/shells";
 /// What stands at a path of an image.
-pub const IMAGE_PATH: &str = "/api/v1/images/{name}/path";
+pub const IMAGE_PATH: &str = "/api/v1/image/{name}/path";
 /// Names that complete a path of an image.
-pub const IMAGE_NAMES: &str = "/api/v1/images/{name}/names";
+pub const IMAGE_NAMES: &str = "/api/v1/image/{name}/names";
 /// Files of an image, as tar streams.
-pub const IMAGE_FILES: &str = "/api/v1/images/{name}/files";
+pub const IMAGE_FILES: &str = "/api/v1/image/{name}/files";
 /// Copies files of a node into the image it boots.
 pub const NODE_FILES_TO_IMAGE: &str = "/api/v1/nodes/{name}/files-to-image";
 /// Shells in images.
@@ -127,6 +133,20 @@ pub const SHELL: &str = "/api/v1/image-shells/{name}";
 pub const SHELL_ATTACH: &str = "/api/v1/image-shells/{name}/attach";
 /// Saves its files.
 pub const SHELL_SAVE: &str = "/api/v1/image-shells/{name}/save";
+/// One image of the caller.
+pub const IMAGE: &str = "/api/v1/image/{name}";
+/// Gives an image a further name.
+pub const IMAGE_DUPLICATE: &str = "/api/v1/image/{name}/duplicate";
+/// Gives an image another name.
+pub const IMAGE_RENAME: &str = "/api/v1/image/{name}/rename";
+/// What an image name means and meant.
+pub const IMAGE_VERSIONS: &str = "/api/v1/image/{name}/versions";
+/// An earlier version of an image comes back.
+pub const IMAGE_ROLLBACK: &str = "/api/v1/image/{name}/rollback";
+/// What differs between two images.
+pub const IMAGES_DIFF: &str = "/api/v1/images/diff";
+/// Makes the images of another user the caller's.
+pub const IMAGES_TAKE_OVER: &str = "/api/v1/images/take-over";
 /// Log records.
 pub const LOGS_QUERY: &str = "/api/v1/logs/query";
 /// Number of log records.

@@ -22,6 +22,13 @@ impl Failure {
         ApiError::new(ErrorKind::Invalid, message).into()
     }
 
+    /// Adds what to try.
+    #[must_use]
+    pub fn tip(mut self, tip: &str) -> Self {
+        self.0.tip = Some(tip.to_owned());
+        self
+    }
+
     /// A fault of the server: details go to the journal only.
     pub fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!("a request failed: {error}");
@@ -136,6 +143,16 @@ impl From<WorkflowError> for Failure {
             WorkflowError::TooManyLayers(name) => {
                 let error = ApiError::new(ErrorKind::Conflict, message);
                 return error.with_tip(format!("walt image squash {name}")).into();
+            }
+            WorkflowError::ImageExists(_) => (ErrorKind::Conflict, None),
+            WorkflowError::ImageInUse { .. } => {
+                (ErrorKind::Conflict, Some("walt node boot gives nodes another image"))
+            }
+            WorkflowError::LeavesOut { .. } | WorkflowError::NoModels(_) => {
+                (ErrorKind::Conflict, Some("walt help show image"))
+            }
+            WorkflowError::NoSuchVersion { .. } => {
+                (ErrorKind::NotFound, Some("walt image history"))
             }
             WorkflowError::NoSuchImage(_) => (ErrorKind::NotFound, Some("walt image show")),
             WorkflowError::NoDefaultImage { .. } => {

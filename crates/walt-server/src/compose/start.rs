@@ -69,6 +69,8 @@ async fn on_networks(
     let api = crate::api::bind(&places.socket())
         .with_context(|| format!("cannot open {}", places.socket().display()))?;
 
+    // Before any name is used: what a crash cut is finished or undone.
+    workflow::image::recover::all(&platform).await;
     // Roots first: a node must never be told that a file it holds is gone.
     serve_images(&platform).await;
     listeners.start(&platform);
@@ -149,6 +151,7 @@ async fn open(
         remotes: remotes.context("directories of downloads")?,
         turns: Default::default(),
         sessions: Default::default(),
+        holding: tokio::sync::Mutex::default(),
         persist: PersistDirs::open(&places.state).context("persistent directories")?,
         logs,
         state,

@@ -107,6 +107,8 @@ pub async fn give(
     }
     for (image, devices) in &given.changed {
         let _changing = platform.changing.lock().await;
+        // The image may have been removed, or got other content, since the first look.
+        check(platform, devices, &Choice::Image(image.clone())).await?;
         let macs = devices.iter().map(|device| device.mac).collect();
         platform.state.set_image(macs, image.clone()).await?;
         for device in devices {

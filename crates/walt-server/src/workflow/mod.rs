@@ -18,7 +18,7 @@ pub mod upkeep;
 pub mod wait;
 pub mod watchdog;
 
-use walt_model::{DeviceName, ImageFullName, ImageName, NodeModel};
+use walt_model::{DeviceName, ImageFullName, ImageName, NodeModel, sentence};
 
 use crate::registry::RegistryError;
 use crate::served::ServeError;
@@ -71,6 +71,47 @@ pub enum WorkflowError {
     /// No such image in the working set.
     #[error("Error: No such image '{0}'.")]
     NoSuchImage(ImageName),
+    /// The name is already used.
+    #[error("Error: Image '{0}' already exists.")]
+    ImageExists(ImageName),
+    /// Nodes boot this image.
+    #[error("Image '{image}' is in use by {}: it cannot be {action}.", sentence::list("node", .nodes))]
+    ImageInUse {
+        /// The image.
+        image: ImageName,
+        /// The nodes.
+        nodes: Vec<String>,
+        /// What was asked (`removed`).
+        action: &'static str,
+    },
+    /// The new content of an image does not boot nodes that have this image.
+    #[error(
+        "Image '{image}' was not changed: {}, of model(s) {}, could not boot the new content, which is for {}.",
+        sentence::list("node", .nodes), .models.join(", "), .has.join(", ")
+    )]
+    LeavesOut {
+        /// The image.
+        image: ImageName,
+        /// The nodes.
+        nodes: Vec<String>,
+        /// Their models.
+        models: Vec<String>,
+        /// What the new content is for.
+        has: Vec<String>,
+    },
+    /// The new content of an image is for no model.
+    #[error(
+        "Image '{0}' was not changed: the new content has no label walt.node.models, so that no node could boot it."
+    )]
+    NoModels(ImageName),
+    /// An image has no such version.
+    #[error("Image '{image}' has no version {number} any more.")]
+    NoSuchVersion {
+        /// The image.
+        image: ImageName,
+        /// The number asked for.
+        number: u32,
+    },
     /// The default image of a model is not there.
     #[error("The default image of {model} nodes, {image}, is not on this server.")]
     NoDefaultImage {
@@ -115,6 +156,13 @@ pub enum WorkflowError {
     /// A value that cannot be.
     #[error("{0}")]
     Invalid(String),
+}
+
+/// The names of devices, sorted.
+pub(crate) fn names_of(devices: &[crate::registry::Device]) -> Vec<String> {
+    let mut names: Vec<String> = devices.iter().map(|device| device.name.to_string()).collect();
+    names.sort();
+    names
 }
 
 /// Runs a step with its limit.

@@ -2,7 +2,13 @@
 
 pub mod clone;
 pub mod cp;
+pub mod diff;
+pub mod duplicate;
+pub mod history;
 pub mod publish;
+pub mod remove;
+pub mod rename;
+pub mod rollback;
 pub mod search;
 pub mod sessions;
 pub mod shell;

@@ -114,6 +114,12 @@ fn show(images: &[Image], all: bool, zone: &TimeZone) {
         let header = ["name", "created", "clonable-link"];
         output::section("The following images are default images:", &header, &defaults, None);
     }
+    if others.is_empty() && defaults.is_empty() {
+        output::line("There is no image of other users, and no default image.");
+    } else {
+        output::line("Use `walt image clone <clonable-link>` to make one of these yours.");
+    }
+    output::line("Use `walt image search [<keyword>]` to also look in registries.");
 }
 
 /// Models in short: `pc-x86-[32,64]`, or `N/A`.

@@ -2,7 +2,7 @@
 
 use crate::command::{date, server_zone};
 use crate::failure::{Failure, Outcome};
-use crate::output::{self, printable};
+use crate::output::{self, printable, size};
 use crate::server::Server;
 use crate::terminal;
 use jiff::Timestamp;
@@ -165,15 +165,6 @@ fn shown_date(ms: i64, zone: &TimeZone) -> String {
 /// `2.310 s`
 fn duration(ms: u64) -> String {
     format!("{}.{:03} s", ms / 1000, ms % 1000)
-}
-
-/// `8.1 MB`
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1000 => format!("{bytes} B"),
-        1000..1_000_000 => format!("{}.{} kB", bytes / 1000, bytes % 1000 / 100),
-        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
-    }
 }
 
 fn clipped(line: &str, columns: usize) -> String {

@@ -1,6 +1,8 @@
 //! Images.
 
+pub mod diff;
 pub mod files;
+pub mod history;
 pub mod registry;
 pub mod session;
 

@@ -1,12 +1,15 @@
 //! Images: one file for each kind of request; [`routes`] lists them all.
 
+mod diff;
 mod files;
 mod from_node;
+mod history;
+mod names;
 pub(super) mod registry;
 mod shell;
 
 use axum::extract::State;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use walt_images::turn::Turn;
 use walt_images::{ImageEntry, ImageId};
@@ -39,6 +42,13 @@ pub(super) fn routes() -> Router<Shared> {
         .merge(shell::routes())
         .merge(files::routes())
         .route(route::NODE_FILES_TO_IMAGE, post(from_node::copy))
+        .route(route::IMAGES_DIFF, post(diff::diff))
+        .route(route::IMAGES_TAKE_OVER, post(names::take_over))
+        .route(route::IMAGE, delete(names::remove))
+        .route(route::IMAGE_DUPLICATE, post(names::duplicate))
+        .route(route::IMAGE_RENAME, post(names::rename))
+        .route(route::IMAGE_VERSIONS, get(history::versions))
+        .route(route::IMAGE_ROLLBACK, post(history::rollback))
 }
 
 /// Gives a name to a new image ([`put`]), then reboots the nodes that boot it and tells how that went.
