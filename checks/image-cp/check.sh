@@ -74,7 +74,7 @@ say "hostile archives"
 socket=${WALT_SERVER#unix:}
 put() {
   curl -sS --unix-socket "$socket" -H 'Content-Type: application/x-tar' -T "$1" \
-    "http://walt/api/v1/images/tiny/files?path=/root&confirmed=true" | tail -n 1
+    "http://walt/api/v1/image/tiny/files?path=/root&confirmed=true" | tail -n 1
 }
 id_of() { platform-storage image inspect "docker.io/$me/tiny" --format '{{.Id}}'; }
 before=$(id_of)
