@@ -11,13 +11,16 @@
 //! * [`session`]: working inside an image.
 //! * [`leftovers`]: what changes cut by a crash left behind.
 //! * [`tags`]: what holds content no user name leads to.
+//! * [`changes`]: what changed on a node, as a layer; [`added_layer`]: an image with one layer more.
 //! * [`turn`]: one change at a time for each image name.
 //! * [`packages`]: the packages an image says it has.
 //! * [`stack`]: the files of an image as its layers say; [`difference`]: what differs between two.
 //! * [`foreign`]: programs of another CPU.
 //! * [`inside`]: file operations that cannot leave a directory, whatever its symlinks say.
 
+pub mod added_layer;
 pub mod catalogue;
+pub mod changes;
 pub mod check;
 pub mod command;
 pub mod difference;

@@ -132,6 +132,16 @@ impl Podman {
         command
     }
 
+    /// A command of skopeo, to be run by the caller; images of this store are named after
+    /// [`Podman::skopeo_prefix`].
+    pub fn skopeo(&self) -> Command {
+        let command = Command::new("skopeo").cancel(&self.cancel);
+        match &self.settings {
+            Some(settings) => command.env("CONTAINERS_CONF", settings),
+            None => command,
+        }
+    }
+
     /// Runs `podman <args>`.
     ///
     /// # Errors

@@ -545,3 +545,59 @@ async fn a_killed_server_leaves_nothing_half_done() {
     }
     assert!(interrupted >= 2, "the victim was never killed in the middle");
 }
+
+/// A layer made of a tar, put on an image whose layers came compressed and on one that did not.
+#[tokio::test]
+async fn an_image_gets_a_layer() {
+    use walt_images::changes::{LayerWriter, Selection, Summary, layer_of};
+    use walt_images::added_layer::{Note, add_layer};
+
+    let Some(platform) = Platform::new() else { return };
+    let tree = platform.path("tree");
+    for name in ["etc", "dir", "gone"] {
+        std::fs::create_dir_all(tree.join(name)).unwrap();
+        std::fs::write(tree.join(name).join("old"), "old").unwrap();
+    }
+    let id = platform.import(&tree, "me/base:latest").await;
+    let upper = platform.path("upper");
+    let script = "mkdir -p dir etc new; echo new >dir/new; ln dir/new dir/same; mknod gone c 0 0
+        mknod etc/old c 0 0; chown 12:34 dir/new; chmod 640 dir/new; touch -d @1000000000.5 dir/new
+        setcap cap_net_raw+ep dir/new";
+    std::fs::create_dir(&upper).unwrap();
+    Command::new("sh").args(["-ec", script]).current_dir(&upper).run().await.unwrap();
+    let tar = Command::new("tar")
+        .args(["-cf", "-", "--format=posix", "--xattrs", "--xattrs-include=*", "-C"])
+        .args([upper.to_str().unwrap(), "."]);
+    let tar = tar.run().await.unwrap().stdout;
+
+    let work = platform.path("work");
+    std::fs::create_dir(&work).unwrap();
+    let mut writer = LayerWriter::create(&work.join("layer")).unwrap();
+    let mut summary = Summary::default();
+    layer_of(&mut &*tar, &Selection::default(), &mut writer, &mut summary).unwrap();
+    let layer = writer.finish().unwrap();
+    assert_eq!((summary.removed, summary.changed), (2, 5));
+
+    let podman = platform.podman().await;
+    let note = Note { by: "test".into(), at: jiff::Timestamp::UNIX_EPOCH };
+    let op = work.join("op");
+    std::fs::create_dir(&op).unwrap();
+    let tag = "localhost/walt/op:0123";
+    let made = add_layer(&podman, &id, &layer, &note, &op, tag).await.unwrap();
+    let args = ["image", "inspect", "--format", "{{.Id}}", tag];
+    let answer = podman.run(&args, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), made.as_str());
+
+    let args = ["image", "mount", made.as_str()];
+    let mounted = podman.run(&args, Duration::from_secs(60)).await.unwrap();
+    let root = PathBuf::from(String::from_utf8_lossy(&mounted.stdout).trim());
+    assert!(!root.join("gone").exists() && !root.join("etc/old").exists());
+    assert!(root.join("dir/old").exists() && root.join("new").is_dir());
+    let file = std::fs::metadata(root.join("dir/new")).unwrap();
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (12, 34, 0o640));
+    assert_eq!((file.mtime(), file.mtime_nsec()), (1_000_000_000, 500_000_000));
+    assert_eq!(file.ino(), std::fs::metadata(root.join("dir/same")).unwrap().ino());
+    let capability = Command::new("getcap").arg(root.join("dir/new")).run().await.unwrap();
+    assert!(String::from_utf8_lossy(&capability.stdout).contains("cap_net_raw"));
+    podman.run(&["image", "umount", "--all"], Duration::from_secs(60)).await.unwrap();
+}

@@ -13,6 +13,7 @@ pub mod node_access;
 pub mod options;
 pub mod persist;
 pub mod pipe;
+pub mod pins;
 pub mod platform;
 pub mod ports;
 pub mod presence;

@@ -14,6 +14,8 @@ use walt_images::{Catalogue, CatalogueError, ImageId, Root, RootError, Roots, Wa
 use walt_model::{ImageFullName, Mac};
 use walt_nfs::{ImageRoot, ImageRootError, RootId};
 
+use crate::pins::{BootKey, Pins};
+
 /// How long an unused root is still served.
 pub const GRACE: Duration = Duration::from_secs(60);
 
@@ -60,6 +62,8 @@ struct Table {
     by_root: HashMap<RootId, Arc<ServedImage>>,
     /// Which root a node mounted last.
     readers: HashMap<Mac, RootId>,
+    /// What nodes that are booting were given.
+    pins: Pins<ServedImage>,
     /// Since when a root is not needed.
     unused: HashMap<RootId, Instant>,
     /// Why an image is not served.
@@ -96,6 +100,24 @@ impl ServedImages {
         self.table.read().current.get(image).cloned()
     }
 
+    /// What a node is given in this boot, whatever becomes of its image meanwhile: kernel and root are of one image.
+    pub fn for_boot(
+        &self,
+        node: Mac,
+        boot: BootKey,
+        image: &ImageFullName,
+    ) -> Option<Arc<ServedImage>> {
+        let mut table = self.table.write();
+        let current = table.current.get(image).cloned();
+        table.pins.take(node, boot, image, current, Instant::now())
+    }
+
+    /// The image whose root a node mounted last.
+    pub fn read_by_node(&self, node: Mac) -> Option<Arc<ServedImage>> {
+        let table = self.table.read();
+        table.by_root.get(table.readers.get(&node)?).cloned()
+    }
+
     /// The root of a file handle.
     pub fn tree(&self, id: &RootId) -> Option<Arc<ImageRoot>> {
         self.table.read().by_root.get(id).map(|image| image.tree.clone())
@@ -122,11 +144,14 @@ impl ServedImages {
         }
     }
 
-    /// Notes how the making of an image went. False when it was let go, as unused, since it was found.
+    /// Notes how the making of an image went. False when it was let go, as unused, since it was found, or when the name
+    /// means another image since: the older one, ready later, must not take its place.
     fn noted(&self, image: &ImageFullName, result: &Result<Arc<ServedImage>, ServeError>) -> bool {
+        let means = self.catalogue.get(image).map(|entry| entry.id.clone());
         let mut table = self.table.write();
         match result {
             Ok(served) if !table.by_root.contains_key(&served.tree.id()) => return false,
+            Ok(served) if means.as_ref() != Some(&served.root.image) => return false,
             Ok(served) => {
                 table.problems.remove(image);
                 table.current.insert(image.clone(), served.clone());
@@ -221,7 +246,9 @@ impl ServedImages {
 
     /// A node no longer reads anything; gives the root it read.
     pub fn forget_reader(&self, node: Mac) -> Option<RootId> {
-        self.table.write().readers.remove(&node)
+        let mut table = self.table.write();
+        table.pins.forget(node);
+        table.readers.remove(&node)
     }
 
     /// Stops serving what is neither the image of a node (`in_use`) nor read by one since [`GRACE`].
@@ -231,8 +258,10 @@ impl ServedImages {
             let table = &mut *table;
             table.current.retain(|image, _| in_use.contains(image));
             table.problems.retain(|image, _| in_use.contains(image));
+            table.pins.expire(now);
             let needed = |id: &RootId| {
                 table.current.values().any(|served| served.tree.id() == *id)
+                    || table.pins.values().any(|served| served.tree.id() == *id)
                     || table.readers.values().any(|read| read == id)
             };
             let unused: Vec<RootId> =

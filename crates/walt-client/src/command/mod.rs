@@ -47,6 +47,7 @@ pub static CATEGORIES: &[Category] = &[
             node::shell::COMMAND,
             node::run::COMMAND,
             node::cp::COMMAND,
+            node::save::COMMAND,
             node::reboot::COMMAND,
             node::config::COMMAND,
             node::create::COMMAND,
@@ -55,6 +56,7 @@ pub static CATEGORIES: &[Category] = &[
             node::ping::COMMAND,
             node::console::COMMAND,
             node::wait::COMMAND,
+            node::deploy::COMMAND,
         ],
     },
     Category {

@@ -223,6 +223,21 @@ pub struct BootNodes {
     pub confirmed: bool,
 }
 
+/// Makes an image of the one a node booted and of what changed there. Refused with
+/// [`ConfirmationNeeded`](super::ErrorKind::ConfirmationNeeded) when the node is somebody else's, then when the image
+/// exists. Stream: progress in bytes, text, reboots of the nodes that boot the image, done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaveNode {
+    /// Name of the image in the working set of the caller.
+    pub image: String,
+    /// The user accepted to use the node of somebody else.
+    #[serde(default)]
+    pub confirmed: bool,
+    /// The user accepted that an image of this name is replaced, and its nodes are rebooted.
+    #[serde(default)]
+    pub overwrite: bool,
+}
+
 /// Reboots nodes. Stream: [`Event::Rebooted`](super::Event::Rebooted) and
 /// [`Event::RebootFailed`](super::Event::RebootFailed), one event per group of nodes with the same result, done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

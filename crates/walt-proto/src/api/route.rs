@@ -14,6 +14,7 @@
 //! | GET [`NODE`] | | [`Node`](super::node::Node) |
 //! | DELETE [`NODE`] | query [`Confirmation`](super::node::Confirmation) | [`Empty`](super::Empty) |
 //! | POST [`NODE_RENAME`] | [`RenameNode`](super::node::RenameNode) | [`Empty`](super::Empty) |
+//! | POST [`NODE_SAVE`] | [`SaveNode`](super::node::SaveNode) | events |
 //! | GET [`NODE_BOOTS`] | query [`BootsQuery`](super::boot::BootsQuery) | array of [`BootReport`](super::boot::BootReport), newest first |
 //! | GET [`NODE_PATH`] | query [`PathQuery`](super::transfer::PathQuery) | [`PathInfo`](super::transfer::PathInfo) |
 //! | GET [`NODE_FILES`] | query [`PathQuery`](super::transfer::PathQuery) | tar stream |
@@ -83,6 +84,8 @@ pub const NODES_RELEASE: &str = "/api/v1/nodes/release";
 pub const NODE: &str = "/api/v1/nodes/{name}";
 /// Renames a node.
 pub const NODE_RENAME: &str = "/api/v1/nodes/{name}/rename";
+/// Makes an image of what changed on a node.
+pub const NODE_SAVE: &str = "/api/v1/nodes/{name}/save";
 /// Boots of a node.
 pub const NODE_BOOTS: &str = "/api/v1/nodes/{name}/boots";
 /// What stands at a path of a node.

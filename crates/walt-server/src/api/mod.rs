@@ -19,6 +19,7 @@ mod image;
 mod log;
 mod log_files;
 mod node;
+mod node_save;
 mod server;
 mod settings;
 pub mod stream;
@@ -62,6 +63,7 @@ pub fn router(platform: Shared) -> Router {
         .route(route::NODES_RELEASE, named("release").post(node::release))
         .route(route::NODE, get(node::show).delete(node::remove))
         .route(route::NODE_RENAME, post(node::rename))
+        .route(route::NODE_SAVE, post(node_save::save))
         .route(route::NODE_BOOTS, get(node::boots))
         .route(route::NODE_PATH, get(files::look))
         .route(

@@ -242,6 +242,14 @@ impl Boot {
         }
     }
 
+    /// When it ended, if it did: by the bootup of the node, or by its going down later.
+    pub fn end_ms(&self) -> Option<u64> {
+        match self.end {
+            Some(End::Up(at) | End::Down(at)) => Some(at),
+            None => None,
+        }
+    }
+
     /// When something was last observed.
     pub fn last_ms(&self) -> u64 {
         self.stages.iter().map(Stage::last_ms).max().unwrap_or(self.start_ms)

@@ -1,5 +1,6 @@
 //! Reaching a node from the server: ssh, commands, transfers.
 
+pub mod changes;
 pub mod path;
 pub mod pty;
 pub mod quote;

@@ -59,7 +59,7 @@ impl Services {
     pub(super) fn node_file(&self, device: &Device, path: &str) -> Found {
         let Some(node) = &device.node else { return Found::Missing };
         let raspberry_pi = device.mac.is_raspberry_pi();
-        match self.0.images.of(&node.image) {
+        match self.image_for_boot(device.mac, &node.image) {
             Some(image) => {
                 let open = |path| opened(image.root.open_boot_file(node.model.as_str(), path));
                 match open(path) {

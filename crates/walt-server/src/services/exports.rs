@@ -107,7 +107,11 @@ impl Services {
     /// The tree of the image of a node, for a client that mounts it. The node itself reads it from now on.
     fn root_of(&self, device: &Device, is_itself: bool) -> Result<Arc<ImageRoot>, MountDenied> {
         let node = device.node.as_ref().ok_or(MountDenied::NotFound)?;
-        let image = self.0.images.of(&node.image).ok_or_else(|| {
+        let image = match is_itself {
+            true => self.image_for_boot(device.mac, &node.image),
+            false => self.0.images.of(&node.image),
+        };
+        let image = image.ok_or_else(|| {
             let why = self.0.images.problem(&node.image);
             let why = why.unwrap_or_else(|| "it is being prepared".into());
             MountDenied::NotPermitted(format!("image {}: {why}", node.image))

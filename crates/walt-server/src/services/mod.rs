@@ -11,10 +11,11 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use walt_model::{Mac, platform_lines};
+use walt_model::{ImageFullName, Mac, platform_lines};
 
 use crate::platform::Platform;
 use crate::registry::discovery::{Sighting, register};
+use crate::served::ServedImage;
 use crate::workflow::image::defaults::ensure_later;
 
 /// How often it is said that a device cannot become a node, or lacks a file to boot.
@@ -37,6 +38,13 @@ impl Services {
                 true
             }
         }
+    }
+
+    /// What a node gets in the boot it is in.
+    fn image_for_boot(&self, mac: Mac, image: &ImageFullName) -> Option<Arc<ServedImage>> {
+        let boot = self.0.boots.current(mac);
+        let key = boot.map_or((0, None), |entry| (entry.id, entry.boot.end_ms()));
+        self.0.images.for_boot(mac, key, image)
     }
 
     /// A device was seen: registers it if it is new, or better known than before.

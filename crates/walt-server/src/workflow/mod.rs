@@ -13,6 +13,7 @@ pub mod reboot;
 pub mod remove;
 pub mod rename;
 pub mod retention;
+pub mod save;
 pub mod settings;
 pub mod upkeep;
 pub mod wait;
