@@ -549,8 +549,8 @@ async fn a_killed_server_leaves_nothing_half_done() {
 /// A layer made of a tar, put on an image whose layers came compressed and on one that did not.
 #[tokio::test]
 async fn an_image_gets_a_layer() {
-    use walt_images::changes::{LayerWriter, Selection, Summary, layer_of};
     use walt_images::added_layer::{Note, add_layer};
+    use walt_images::changes::{LayerWriter, Selection, Summary, layer_of};
 
     let Some(platform) = Platform::new() else { return };
     let tree = platform.path("tree");

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use walt_images::added_layer::{Note, StackError, add_layer};
 use walt_images::changes::{ChangesError, LayerWriter, Selection, Summary, layer_of};
 use walt_images::podman::{CHANGE_DEADLINE, PodmanError};
-use walt_images::added_layer::{Note, StackError, add_layer};
 use walt_images::{ImageId, Inside, Podman};
 use walt_model::DeviceName;
 
