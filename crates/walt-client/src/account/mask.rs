@@ -12,7 +12,7 @@ pub fn mask(text: &str) -> String {
 /// Hexadecimal to text; nothing when it is something else.
 pub fn unmask(masked: &str) -> Option<String> {
     let digits = masked.as_bytes();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());

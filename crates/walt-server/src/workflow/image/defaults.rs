@@ -87,7 +87,9 @@ pub async fn ensure_default(
 fn places(platform: &Platform) -> Vec<(Source, String)> {
     let remotes = platform.remotes.registries().iter();
     let mut places: Vec<(Source, String)> = remotes
-        .map(|remote: &Remote| (Source::Registry(remote.clone()), remote.label().to_owned()))
+        .map(|remote: &Remote| {
+            (Source::Registry(Box::new(remote.clone())), remote.label().to_owned())
+        })
         .collect();
     places.extend(
         platform.remotes.docker().map(|daemon| (Source::Docker(daemon), "docker".to_owned())),

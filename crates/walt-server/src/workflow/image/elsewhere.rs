@@ -143,7 +143,7 @@ pub enum Source {
     /// The docker daemon of its machine.
     Docker(DockerDaemon),
     /// A registry.
-    Registry(Remote),
+    Registry(Box<Remote>),
 }
 
 /// What is known of an image elsewhere.
@@ -194,7 +194,12 @@ impl Source {
                 .docker()
                 .map(Self::Docker)
                 .ok_or_else(|| MoveError::NoSuchImage(link.to_string())),
-            label => remotes.registry(label).cloned().map(Self::Registry).ok_or_else(unknown),
+            label => remotes
+                .registry(label)
+                .cloned()
+                .map(Box::new)
+                .map(Self::Registry)
+                .ok_or_else(unknown),
         }
     }
 
@@ -311,7 +316,9 @@ fn told(error: RemoteError, place: &str, image: &ImageFullName, given: bool) -> 
 
 /// An error that another account may cure, or the error itself.
 pub fn account_or(error: RemoteError, registry: &str, given: bool) -> MoveError {
-    if error.wants_credentials() {
+    // One that was given an account and asks for one does not take any.
+    let useless = given && matches!(error, RemoteError::CredentialsNeeded { .. });
+    if error.wants_credentials() && !useless {
         needed(registry, given, Some(&error))
     } else {
         MoveError::Remote(error)

@@ -201,7 +201,8 @@ pub async fn everywhere(
     tell: &(dyn Fn(String) + Send + Sync),
 ) -> Result<Vec<(Source, ImageFullName, Known)>, WorkflowError> {
     let registries = platform.remotes.registries();
-    let remotes = wanted(registries, without).into_iter().cloned().map(Source::Registry);
+    let remotes =
+        wanted(registries, without).into_iter().cloned().map(Box::new).map(Source::Registry);
     let sources = remotes.chain(platform.remotes.docker().map(Source::Docker));
     let places: Vec<(Source, ImageFullName)> =
         sources.map(|source| (source.clone(), source.name_of(image))).collect();
