@@ -3,7 +3,8 @@
 
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -43,8 +44,19 @@ fn query(file: &Path) -> Result<Packages, rusqlite::Error> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(address, flags)?;
     conn.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON")?;
-    let began = Instant::now();
-    conn.progress_handler(10_000, Some(move || began.elapsed() > DEADLINE))?;
+    let interrupt = conn.get_interrupt_handle();
+    let (done, waits) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if waits.recv_timeout(DEADLINE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            interrupt.interrupt();
+        }
+    });
+    let packages = all(&conn);
+    drop(done);
+    packages
+}
+
+fn all(conn: &Connection) -> Result<Packages, rusqlite::Error> {
     let table = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'Packages'";
     let mut packages = Packages::new();
     if conn.query_row(table, [], |row| row.get::<_, i64>(0))? != 1 {

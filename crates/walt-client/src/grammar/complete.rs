@@ -382,6 +382,7 @@ mod tests {
                 Names::Registries => &["hub", "lab"],
                 Names::Checkpoints => &["start"],
                 Names::Imports => &["exp1"],
+                Names::ImagePaths { .. } => &["/etc/hostname", "/etc/hosts"],
             };
             Some(names.iter().map(|name| (*name).to_owned()).collect())
         };
