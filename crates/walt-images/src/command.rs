@@ -1,6 +1,8 @@
 //! The one way to run a subprocess: argument vectors only, a deadline, a bound on what is read,
 //! stderr kept for the error message, and the process killed when its caller goes away.
 
+pub mod live;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};

@@ -6,6 +6,7 @@
 //! * [`roots`]: an image as a directory to serve: its layers, a writable layer of ours above, the
 //!   walt layer in it. Survives a kill of the server.
 //! * [`layer`]: what is written into an image (a plan, and what carries it out).
+//! * [`build`]: what an image is built from.
 //! * [`check`]: what an image lacks to boot nodes.
 //! * [`registry`]: images from and to registries.
 //! * [`session`]: working inside an image.
@@ -19,6 +20,7 @@
 //! * [`inside`]: file operations that cannot leave a directory, whatever its symlinks say.
 
 pub mod added_layer;
+pub mod build;
 pub mod catalogue;
 pub mod changes;
 pub mod check;

@@ -43,7 +43,7 @@ async fn each_class_has_its_age() {
     }
     let now = Timestamp(T0 + 10 * HOUR);
     assert!(store.prune(NOTHING, now).await.unwrap().is_empty());
-    let hours = |hours| Limit { age: Some(Duration::from_secs(hours * 3600)), bytes: None };
+    let hours = |hours: u64| Limit { age: Some(Duration::from_secs(hours * 3600)), bytes: None };
     let some = Retention { platform: hours(3), console: hours(5), ..NOTHING };
     let told = store.prune(some, now).await.unwrap();
     let mut found: Vec<(StreamClass, u64)> = told.iter().map(|p| (p.class, p.lines)).collect();

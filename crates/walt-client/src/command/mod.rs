@@ -34,6 +34,9 @@ pub static CATEGORIES: &[Category] = &[
             image::history::COMMAND,
             image::rollback::COMMAND,
             image::diff::COMMAND,
+            image::build::COMMAND,
+            image::squash::COMMAND,
+            image::check::COMMAND,
         ],
     },
     Category {

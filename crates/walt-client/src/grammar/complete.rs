@@ -282,6 +282,11 @@ fn values(
             }
             image_operands(current, false, ask)
         }
+        Kind::Directory => {
+            let mut found = paths(current);
+            found.retain(|path| path.ends_with('/'));
+            plain(found)
+        }
         Kind::Choice(_, words) => plain(words.iter().map(|word| (*word).to_owned()).collect()),
         Kind::Integer(_) | Kind::Text(_) => Some(Vec::new()),
     }
@@ -388,6 +393,20 @@ mod tests {
         };
         let found = candidates(CATEGORIES, &words, &ask).unwrap_or_default();
         found.into_iter().map(|(text, _)| text).collect()
+    }
+
+    #[test]
+    fn directories() {
+        let place = tempfile::tempdir()
+            .map(|dir| dir.path().display().to_string() + "-x")
+            .unwrap_or_default();
+        for path in [format!("{place}/sub"), format!("{place}/sub/deep")] {
+            assert!(std::fs::create_dir_all(path).is_ok());
+        }
+        assert!(std::fs::write(format!("{place}/such-a-file"), "").is_ok());
+        let line = format!("image build x --from-dir {place}/su");
+        assert_eq!(complete(&line), [format!("{place}/sub/")]);
+        assert!(std::fs::remove_dir_all(place).is_ok());
     }
 
     #[test]

@@ -159,6 +159,8 @@ pub enum Kind {
     ImageCpSource,
     /// Second operand of `image cp`.
     ImageCpDestination,
+    /// A directory of this machine.
+    Directory,
     /// A checkpoint of the user.
     Checkpoint,
     /// An imported bundle of logs.
@@ -198,6 +200,7 @@ impl Kind {
             | Self::NodeCpDestination
             | Self::ImageCpSource
             | Self::ImageCpDestination => "PATH",
+            Self::Directory => "DIRECTORY",
             Self::Checkpoint => "LOG_CHECKPOINT",
             Self::LogImport => "LOG_IMPORT",
             Self::File(name) => name,

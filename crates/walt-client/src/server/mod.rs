@@ -85,15 +85,20 @@ impl Server {
         stream(self.call(Method::POST, path, Some(JSON), body.as_slice())?, spinner)
     }
 
-    /// Sends a tar stream, answered by a stream of events.
+    /// Sends a tar stream, answered by a stream of events once all is sent.
     ///
     /// # Errors
-    /// Those of [`Server::upload`] before the first event.
-    pub fn upload_events(&self, path: &str, data: &mut dyn Read) -> Result<EventStream, Failure> {
+    /// Those of the server before the first event, those of the connection, those of reading `data`.
+    pub fn upload_events(
+        &self,
+        method: Method,
+        path: &str,
+        data: &mut dyn Read,
+        spinner: Spinner,
+    ) -> Result<EventStream, Failure> {
         let mut data = data;
         let body = SendBody::from_reader(&mut data);
-        let answer = self.call(Method::PUT, path, Some(TAR), body)?;
-        stream(answer, Spinner::start())
+        stream(self.call(method, path, Some(TAR), body)?, spinner)
     }
 
     /// Sends a tar stream.

@@ -29,6 +29,11 @@ impl EventStream {
         self.spinner.set_label(label);
     }
 
+    /// A spinner from now on.
+    pub fn busy(&mut self) {
+        self.spinner = Spinner::start();
+    }
+
     /// No spinner any more: the stream has no end the user waits for.
     pub fn silence(&mut self) {
         self.spinner = Spinner::none();

@@ -1,5 +1,6 @@
 //! Files of this machine as a tar stream.
 
+use super::ignore::Ignored;
 use crate::output;
 use std::fs::{self, Metadata};
 use std::io::{self, PipeReader, Read, Write};
@@ -20,12 +21,20 @@ impl TarStream {
     /// # Errors
     /// When no pipe or thread can be made.
     pub fn new(source: &Path, name: &str) -> io::Result<Self> {
+        Self::without(source, name, Ignored::default())
+    }
+
+    /// The same without what is ignored.
+    ///
+    /// # Errors
+    /// When no pipe or thread can be made.
+    pub fn without(source: &Path, name: &str, ignored: Ignored) -> io::Result<Self> {
         let (pipe, writer) = io::pipe()?;
         let (source, name) = (source.to_owned(), PathBuf::from(name));
         let maker = std::thread::Builder::new().name("tar".into()).spawn(move || {
             let mut builder = Builder::new(io::BufWriter::with_capacity(1 << 18, writer));
             let metadata = fs::metadata(&source)?;
-            append(&mut builder, &source, &name, &metadata)?;
+            append(&mut builder, &source, &name, &metadata, &(&ignored, String::new()))?;
             builder.into_inner()?.flush()
         })?;
         Ok(Self { pipe, maker: Some(maker) })
@@ -50,6 +59,7 @@ fn append<W: Write>(
     path: &Path,
     name: &Path,
     metadata: &Metadata,
+    (ignored, below): &(&Ignored, String),
 ) -> io::Result<()> {
     let named =
         |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
@@ -62,12 +72,23 @@ fn append<W: Write>(
     let kind = metadata.file_type();
     if kind.is_dir() {
         header.set_size(0);
-        builder.append_data(&mut header, name, io::empty()).map_err(named)?;
+        // A folder that is ignored may hold what is not.
+        if !ignored.ignores(below) {
+            builder.append_data(&mut header, name, io::empty()).map_err(named)?;
+        }
         let mut entries = fs::read_dir(path).map_err(named)?.collect::<io::Result<Vec<_>>>()?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let metadata = fs::symlink_metadata(entry.path())?;
-            append(builder, &entry.path(), &name.join(entry.file_name()), &metadata)?;
+            let own = entry.file_name();
+            let inner = match below.as_str() {
+                "" => own.to_string_lossy().into_owned(),
+                folder => format!("{folder}/{}", own.to_string_lossy()),
+            };
+            if ignored.ignores(&inner) && !(metadata.is_dir() && ignored.has_exceptions()) {
+                continue;
+            }
+            append(builder, &entry.path(), &name.join(own), &metadata, &(*ignored, inner))?;
         }
         Ok(())
     } else if kind.is_symlink() {

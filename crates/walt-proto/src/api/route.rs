@@ -48,6 +48,9 @@
 //! | POST [`IMAGE_ROLLBACK`] | [`RollbackImage`](super::image::history::RollbackImage) | events |
 //! | POST [`IMAGES_DIFF`] | [`DiffImages`](super::image::diff::DiffImages) | events: `package`, `file` |
 //! | POST [`IMAGES_TAKE_OVER`] | [`TakeOver`](super::image::history::TakeOver) | [`TakenOver`](super::image::history::TakenOver) |
+//! | POST [`IMAGE_BUILD`] | query [`BuildQuery`](super::image::build::BuildQuery), tar stream | events |
+//! | POST [`IMAGE_SQUASH`] | [`Squash`](super::image::build::Squash) | events |
+//! | GET [`IMAGE_CHECK`] | query [`CheckQuery`](super::image::build::CheckQuery) | [`ImageCheck`](super::image::build::ImageCheck) |
 //! | POST [`LOGS_QUERY`] | [`LogQuery`](super::log::LogQuery) | events |
 //! | POST [`LOGS_COUNT`] | [`LogQuery`](super::log::LogQuery) | [`LogCount`](super::log::LogCount) |
 //! | POST [`LOGS_EXPORT`] | [`ExportLogs`](super::log::ExportLogs) | bytes of a file |
@@ -150,6 +153,12 @@ pub const IMAGE_ROLLBACK: &str = "/api/v1/image/{name}/rollback";
 pub const IMAGES_DIFF: &str = "/api/v1/images/diff";
 /// Makes the images of another user the caller's.
 pub const IMAGES_TAKE_OVER: &str = "/api/v1/images/take-over";
+/// Builds an image of the caller.
+pub const IMAGE_BUILD: &str = "/api/v1/images/{name}/build";
+/// Gives an image of the caller a single layer.
+pub const IMAGE_SQUASH: &str = "/api/v1/images/{name}/squash";
+/// What an image of the caller lacks to boot nodes.
+pub const IMAGE_CHECK: &str = "/api/v1/images/{name}/check";
 /// Log records.
 pub const LOGS_QUERY: &str = "/api/v1/logs/query";
 /// Number of log records.

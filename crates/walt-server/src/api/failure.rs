@@ -159,6 +159,10 @@ impl From<WorkflowError> for Failure {
                 (ErrorKind::Unavailable, Some("cargo xtask demo makes the default image"))
             }
             WorkflowError::Incompatible { .. } => (ErrorKind::Conflict, Some("walt image show")),
+            WorkflowError::Unbootable { .. } => {
+                (ErrorKind::Conflict, Some("walt help show image-from-scratch"))
+            }
+            WorkflowError::Root(_) => (ErrorKind::Unavailable, None),
             WorkflowError::NotVirtual(_) | WorkflowError::Invalid(_) => (ErrorKind::Invalid, None),
             WorkflowError::Settings(_) => (ErrorKind::Invalid, Some("walt help show node-config")),
             WorkflowError::NoRoom(_) => (ErrorKind::Unavailable, None),

@@ -83,6 +83,7 @@ async fn on_networks(
     tasks.spawn("boot watchdog", watchdog::run(platform.clone(), tasks.token()));
     workflow::image::shell::adopt(&platform).await;
     tasks.spawn("image shells", workflow::image::shell::expire(platform.clone(), tasks.token()));
+    crate::workflow::image::build::remove_leftovers(&platform).await;
     tasks.serve("api", crate::api::serve(api, platform.clone(), tasks.token()));
     start_machines(&platform);
     Ok(platform)

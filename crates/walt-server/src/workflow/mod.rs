@@ -129,6 +129,17 @@ pub enum WorkflowError {
         /// The models.
         models: Vec<String>,
     },
+    /// The new content of an image does not boot the nodes that have it.
+    #[error("Image '{image}' was not changed: its nodes would not boot any more.\n{}", .causes.join("\n"))]
+    Unbootable {
+        /// The image.
+        image: ImageName,
+        /// Why, one sentence each.
+        causes: Vec<String>,
+    },
+    /// The files of an image cannot be looked at.
+    #[error("The image could not be looked at: {0}.")]
+    Root(#[from] walt_images::RootError),
     /// Only virtual nodes can be removed.
     #[error("FAILED: {0} is a real node (not virtual).")]
     NotVirtual(DeviceName),

@@ -8,8 +8,10 @@ use crate::operation::follow;
 use crate::output;
 use crate::server::Server;
 use crate::terminal::confirm::confirm;
+use crate::terminal::spinner::Spinner;
 use crate::transfer::copy::{Remote, local_place};
 use crate::transfer::plan::{Operand, Place};
+use ureq::http::Method;
 use walt_proto::api::route;
 use walt_proto::api::transfer::PathKind;
 
@@ -72,5 +74,7 @@ fn upload(server: &Server, image: &str, source: &Place, path: &str, yes: bool) -
         confirm(yes)?;
     }
     let route = remote.files(plan.upload_directory(), None);
-    follow(source.send(&plan.name, |data| server.upload_events(&route, data))?)
+    follow(source.send(&plan.name, |data| {
+        server.upload_events(Method::PUT, &route, data, Spinner::start())
+    })?)
 }

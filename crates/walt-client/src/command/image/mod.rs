@@ -1,5 +1,7 @@
 //! `walt image ...`
 
+pub mod build;
+pub mod check;
 pub mod clone;
 pub mod cp;
 pub mod diff;
@@ -13,6 +15,7 @@ pub mod search;
 pub mod sessions;
 pub mod shell;
 pub mod show;
+pub mod squash;
 
 use crate::failure::Failure;
 use crate::server::Server;

@@ -1,5 +1,6 @@
 //! Images.
 
+pub mod build;
 pub mod diff;
 pub mod files;
 pub mod history;

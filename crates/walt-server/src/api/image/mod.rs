@@ -1,5 +1,7 @@
 //! Images: one file for each kind of request; [`routes`] lists them all.
 
+mod build;
+mod check;
 mod diff;
 mod files;
 mod from_node;
@@ -7,8 +9,9 @@ mod history;
 mod names;
 pub(super) mod registry;
 mod shell;
+mod squash;
 
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use walt_images::turn::Turn;
@@ -49,6 +52,9 @@ pub(super) fn routes() -> Router<Shared> {
         .route(route::IMAGE_RENAME, post(names::rename))
         .route(route::IMAGE_VERSIONS, get(history::versions))
         .route(route::IMAGE_ROLLBACK, post(history::rollback))
+        .route(route::IMAGE_BUILD, post(build::build).layer(DefaultBodyLimit::disable()))
+        .route(route::IMAGE_SQUASH, post(squash::squash))
+        .route(route::IMAGE_CHECK, get(check::check))
 }
 
 /// Gives a name to a new image ([`put`]), then reboots the nodes that boot it and tells how that went.

@@ -11,14 +11,18 @@ pub mod history;
 pub mod names;
 pub mod recover;
 
+pub mod build;
+pub mod check;
 pub mod clone;
 pub mod copy;
 pub mod defaults;
 pub mod elsewhere;
+pub mod operation;
 pub mod publish;
 pub mod search;
 pub mod shell;
 pub mod space;
+pub mod squash;
 pub mod transfer;
 pub mod work;
 
@@ -98,6 +102,7 @@ pub async fn put(
     let facts = platform.images.catalogue().facts(id).await?;
     boots_all_users(platform, image, &facts.models)?;
     let previous = history::keep_current(platform, image).await?;
+    check::keeps_booting(platform, image, id, previous.as_ref()).await?;
     killpoint::reached("put: the old content is held");
     if previous.as_ref() != Some(id) {
         let content = Content {

@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# An image gets a single layer and keeps its files; what images lack is found and explained.
+# timeout: 300
+# shellcheck source-path=SCRIPTDIR source=../lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+
+storage() { "$1" --root "$WALT_CHECK_STATE/containers" --runroot "$WALT_CHECK_RUN/containers" "${@:2}"; }
+if [ -e "$WALT_CHECK_RUN/containers.conf" ]; then
+  export CONTAINERS_CONF=$WALT_CHECK_RUN/containers.conf
+fi
+me=$(id -un)
+id_of() { walt image show --json | jq -er --arg n "$1" '.[] | select(.name == $n) | .id'; }
+layers_of() { storage podman image inspect "docker.io/$me/$1:latest" | jq '.[0].RootFS.Layers | length'; }
+took() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f s", b - a }'; }
+
+say "the default image boots its nodes"
+default=pc
+storage podman tag docker.io/waltplatform/pc-x86-64-default:latest "docker.io/$me/$default:latest"
+eventually 10 id_of "$default"
+walt image check "$default" >"$scratch/out" || fail "$(cat "$scratch/out")"
+cat "$scratch/out"
+walt image check "$default" --json | jq -e '.boots and ([.findings[] | select(.level == "vital")] == [])' >/dev/null
+
+say "an image of several layers, with hard links, extended attributes, a removed file"
+mkdir "$scratch/tree"
+cp /bin/busybox "$scratch/tree/busybox"
+cat >"$scratch/tree/Dockerfile" <<'END'
+FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "--install", "-s", "/bin"]
+RUN echo one >/one && ln /one /two && mkdir /d && echo gone >/gone
+RUN rm /gone && chmod 4711 /bin/busybox && chown 12:34 /d
+LABEL walt.node.models=pc-x86-64 walt.test=kept
+ENV KEPT=yes
+CMD ["/bin/sh"]
+END
+walt image build flat --from-dir "$scratch/tree" >"$scratch/out" 2>&1 || fail "$(cat "$scratch/out")"
+container=$(storage buildah from --pull-never "docker.io/$me/flat:latest")
+point=$(storage buildah mount "$container")
+setfattr -n security.capability -v 0sAQAAAgAgAAAAAAAAAAAAAAAAAAA= "$point/one"
+storage buildah commit -q --rm "$container" "docker.io/$me/flat:latest" >/dev/null
+walt image show --refresh >/dev/null
+[ "$(layers_of flat)" -gt 3 ] || fail "layers: $(layers_of flat)"
+listing() {
+  local container point
+  container=$(storage buildah from --pull-never "docker.io/$me/flat:latest")
+  point=$(storage buildah mount "$container")
+  (cd "$point" && find . -mindepth 1 ! -path './proc*' ! -path './sys*' ! -path './dev*' ! -path './run*' ! -path './etc*' \
+    -printf '%p %y %m %U %G %s %n %l\n' | sort; getfattr -n security.capability -e hex one; stat -c %i one two | uniq | wc -l)
+  storage buildah rm "$container" >/dev/null
+}
+listing >"$scratch/before"
+grep -q capability "$scratch/before"
+old=$(id_of flat)
+begin=$(date +%s.%N)
+expect_output '^Image was squashed successfully\.$' walt image squash flat
+end=$(date +%s.%N)
+listing >"$scratch/after"
+diff "$scratch/before" "$scratch/after" || fail "files changed"
+tail -n 1 "$scratch/after" | grep -qx 1 || fail "no hard link any more"
+[ "$(layers_of flat)" = 1 ] || fail "layers: $(layers_of flat)"
+storage podman image inspect "docker.io/$me/flat:latest" |
+  jq -e '.[0].Config | .Labels["walt.test"] == "kept" and (.Env | index("KEPT=yes")) != null and .Cmd == ["/bin/sh"]' >/dev/null
+begin2=$(date +%s.%N)
+container=$(storage buildah from --pull-never "$old" 2>/dev/null || storage buildah from --pull-never "docker.io/$me/flat:latest")
+storage buildah commit -q --squash --rm "$container" localhost/plain-squash >/dev/null
+end2=$(date +%s.%N)
+storage buildah rmi localhost/plain-squash >/dev/null
+say "squash: $(took "$begin" "$end"), by buildah alone: $(took "$begin2" "$end2")"
+expect_failure "no such image" walt image squash nothing
+for step in "squash: before the container" "squash: a step of buildah is done"; do
+  before=$(id_of flat)
+  platform-kill-at "$step"
+  ! walt image squash flat >/dev/null 2>&1 || fail "a server killed at '$step' squashed"
+  platform-kill-at --wait
+  [ "$(id_of flat)" = "$before" ] || fail "flat changed: $step"
+done
+[ -z "$(find "$WALT_CHECK_STATE/work" -mindepth 1 2>/dev/null)" ] || fail "left: $(find "$WALT_CHECK_STATE/work")"
+[ -z "$(storage podman ps --all --external --format '{{.Names}}')" ] || fail "left: $(storage podman ps --all --external)"
+
+say "what broken images lack"
+# broken NAME PATTERN LINE...: an image made from the default one by these Dockerfile lines.
+broken() {
+  local name=$1 pattern=$2
+  shift 2
+  mkdir -p "$scratch/$name"
+  { printf 'FROM %s\n' "$default"; printf '%s\n' "$@"; } >"$scratch/$name/Dockerfile"
+  walt image build "$name" --from-dir "$scratch/$name" >"$scratch/out" 2>&1 || fail "$name: $(cat "$scratch/out")"
+  expect_failure "$pattern" walt image check "$name"
+  walt image check "$name" --json >"$scratch/json" && fail "$name: status 0"
+  jq -e '.boots == false and .findings[0].level == "vital"' "$scratch/json" >/dev/null || fail "$(cat "$scratch/json")"
+}
+broken no-kernel '/boot/pc-x86-64/kernel is missing' 'RUN rm /boot/pc-x86-64/kernel'
+broken bad-link 'initrd is a link to ../nowhere' 'RUN ln -sf ../nowhere /boot/pc-x86-64/initrd'
+broken no-busybox '/bin/busybox is missing' 'RUN rm /usr/bin/busybox'
+broken no-init '/sbin/init is missing' 'RUN rm -f /usr/sbin/init'
+broken no-overlay 'no overlay file system' \
+  "RUN sed -i '/overlay.ko/d' /lib/modules/*/modules.dep"
+expect_failure 'does not list rpi-3-b' walt image check "$default" --model rpi-3-b
+expect_failure 'no folder /boot/rpi-3-b' walt image check "$default" --model rpi-3-b
+expect_failure 'model' walt image check "$default" --model ../x
+expect_failure "no such image" walt image check nothing
+expect_failure 'neither sshd nor dropbear' walt image check flat
