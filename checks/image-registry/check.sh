@@ -185,17 +185,17 @@ for step in "clone: before the download" "clone: after the download" "clone: bef
 done
 
 say "default images: a newer one is taken; a missing one comes when a node needs it"
-platform-layered-image waltplatform/pc-x86-32-default:latest 1 pc-x86-32
+platform-layered-image waltplatform/pc-toy-default:latest 1 pc-toy
 sleep 1
-platform-layered-image "$user/reg-c:latest" 1 pc-x86-32
+platform-layered-image "$user/reg-c:latest" 1 pc-toy
 push() {
   platform-inside skopeo copy --quiet --dest-tls-verify=false \
     "containers-storage:[overlay@$WALT_CHECK_STATE/containers+$WALT_CHECK_RUN/containers]docker.io/$1" "docker://127.0.0.1:5000/$2"
 }
-push "$user/reg-c:latest" waltplatform/pc-x86-32-default:latest
-expect_output 'Updating waltplatform/pc-x86-32-default using a newer version from plain' walt advanced update-default-images </dev/null
+push "$user/reg-c:latest" waltplatform/pc-toy-default:latest
+expect_output 'Updating waltplatform/pc-toy-default using a newer version from plain' walt advanced update-default-images </dev/null
 expect_output 'No updates available' walt advanced update-default-images </dev/null
 push "$user/reg-b:latest" waltplatform/pc-x86-64-default:latest
 expect_output 'Cloned pc-x86-64-default' second node create toy
-expect_output 'pc-x86-64-default:latest was downloaded from plain' second log show --history full: --platform
+expect_output 'pc-x86-64-default:latest was downloaded from plain' second log show --history full --platform
 printf 'y\n' | second node remove toy
