@@ -74,6 +74,7 @@ pub const PACKAGES: &[Package] = &[
     stable("u-boot-qemu", Need::Test, "U-Boot of arm64 nodes"),
     stable("nbd-client", Need::Test, "foreign client of the swap service"),
     stable("libnbd-bin", Need::Test, "foreign client of the swap service"),
+    stable("postgresql", Need::Test, "database of an original platform, to be imported"),
     stable("python3-venv", Need::Test, "the original's node package"),
     stable("expect", Need::Test, "types in node shells and consoles"),
     stable("docker-registry", Need::Test, "a real registry of images"),

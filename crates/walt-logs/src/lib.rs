@@ -21,6 +21,7 @@ mod catalogue;
 mod checkpoint;
 mod error;
 mod export;
+mod import;
 mod query;
 mod reader;
 mod record;
@@ -36,6 +37,7 @@ mod writer;
 pub use checkpoint::Checkpoint;
 pub use error::LogError;
 pub use export::{ExportFormat, Exporter};
+pub use import::{Imported, Importer};
 pub use query::{Filter, TimeRange};
 pub use reader::LogReader;
 pub use record::{

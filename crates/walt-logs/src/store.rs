@@ -222,6 +222,12 @@ impl LogStore {
         self.reader(filter, None, true)
     }
 
+    /// Records after a number, in the order of the store; then, as [`tail`](Self::tail), those to come.
+    pub fn since(&self, number: u64) -> LogReader {
+        let shared = self.shared.clone();
+        LogReader::new(shared, self.committed.clone(), Filter::default(), None, true, number)
+    }
+
     /// Past records by (timestamp, number), then without gap nor duplicate all later ones in arrival order.
     /// The range limits the past ones only.
     pub async fn follow(&self, filter: Filter, range: TimeRange) -> Result<LogReader, LogError> {

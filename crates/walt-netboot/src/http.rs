@@ -15,7 +15,7 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
-pub use answer::{bytes_response, error_response};
+pub use answer::{bytes_response, error_response, only_reading, stream_body};
 pub use query::query_value;
 pub use server::HttpServer;
 

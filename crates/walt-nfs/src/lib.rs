@@ -14,6 +14,7 @@
 mod acl;
 mod attributes;
 mod clients;
+mod counts;
 mod exports;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -30,6 +31,7 @@ mod server;
 mod service;
 mod xdr;
 
+pub use counts::{Calls, calls};
 pub use exports::{
     Exports, MountDenied, MountTarget, NfsEvent, NfsObservation, PersistId, Place, RootId, TargetId,
 };

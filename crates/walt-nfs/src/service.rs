@@ -92,6 +92,7 @@ impl Service {
         out: &mut Vec<u8>,
     ) -> Outcome {
         use nfs3_types::{nfs3, portmap as pm};
+        crate::counts::count(call.program, call.version);
         let versions = match (call.program, transport) {
             (pm::PROGRAM, _) => (pm::VERSION, pm::VERSION),
             (mount::PROGRAM, _) => (1, 3),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use walt_server::compose;
 use walt_server::configuration;
+use walt_server::import::DbVerb;
 use walt_server::options::{CommandLine, Verb};
 use walt_server::standby;
 use walt_server::swap;
@@ -18,6 +19,11 @@ fn main() -> ExitCode {
             compose::start_tracing();
             compose::raise_file_limit();
             swap::program::run(&options)
+        }
+        Verb::SqlWorker(options) => walt_server::sql::worker::run(&options),
+        Verb::Db(DbVerb::Import(options)) => {
+            compose::start_tracing();
+            walt_server::import::run(&options)
         }
         Verb::Standby(options) => {
             compose::start_tracing();

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::import::DbVerb;
+use crate::sql::worker::WorkerOptions;
 use crate::swap::program::SwapOptions;
 
 /// The WalT server.
@@ -24,9 +26,15 @@ pub enum Verb {
     Standby(StandbyOptions),
     /// Check the configuration file: print "ok", or every problem with its line and key
     CheckConfig(ConfigOption),
+    /// Work on the databases of a stopped server
+    #[command(subcommand)]
+    Db(DbVerb),
     /// Serve swap space to nodes; the server starts this by itself, and it goes on when the server is replaced
     #[command(hide = true)]
     Swap(SwapOptions),
+    /// Answer one question in SQL; the server starts this by itself
+    #[command(hide = true)]
+    SqlWorker(WorkerOptions),
 }
 
 /// Where the configuration is.

@@ -12,8 +12,10 @@ use walt_model::{DownCause, Mac, Subnet, platform_lines};
 use walt_netboot::policy::Seen;
 
 use crate::boot::{BootBook, Facts};
+use crate::counters::{Counters, count};
 use crate::machines::Machines;
 use crate::node_access::Ssh;
+use crate::otlp::Export;
 use crate::persist::PersistDirs;
 use crate::presence::{Connection, Presence};
 use crate::registry::{Device, Registry};
@@ -77,6 +79,10 @@ pub struct Platform {
     pub ssh: Ssh,
     /// All tasks of this process.
     pub tasks: Tasks,
+    /// What is counted since the start.
+    pub counters: Counters,
+    /// Log lines sent on to a collector, when there is one.
+    pub otlp: Option<Arc<Export>>,
     /// What was said lately of a device, and why: that it cannot become a node, or lacks its firmware.
     pub said: Mutex<HashMap<(Mac, &'static str), Instant>>,
     /// One line per part that is not as it should be.
@@ -90,7 +96,9 @@ impl Platform {
         if let Ok(stream) = stream.parse::<StreamName>() {
             let record = LogRecord::line(self.place.server_mac, stream, Timestamp::now(), line);
             // A full queue is told by the store itself.
-            let _ = self.logs.sink().push(record);
+            if self.logs.sink().push(record).is_err() {
+                count(&self.counters.log_lines_dropped);
+            }
         }
     }
 
@@ -107,6 +115,7 @@ impl Platform {
     pub fn node_up(self: &Arc<Self>, device: &Device) -> Connection {
         let (connection, changed) = self.presence.connected(device.mac);
         if changed {
+            count(&self.counters.boots);
             self.say(platform_lines::NODES_STREAM, &platform_lines::node_booted(&device.name));
             self.state.set_booted(device.mac, true).detach();
             self.boots.observe(device.mac, |boot| boot.up(now_ms()));
@@ -136,6 +145,7 @@ impl Platform {
     }
 
     fn now_down(&self, device: &Device, line: &str) {
+        count(&self.counters.downs);
         self.say(platform_lines::NODES_STREAM, line);
         self.state.set_booted(device.mac, false).detach();
         self.boots.observe(device.mac, |boot| boot.down(now_ms()));

@@ -93,6 +93,7 @@ pub static CATEGORIES: &[Category] = &[
             advanced::update_default_images::COMMAND,
             advanced::update_hub_meta::COMMAND,
             advanced::fix_image_owner::COMMAND,
+            advanced::sql::COMMAND,
         ],
     },
     Category {

@@ -1,17 +1,20 @@
 //! `/etc/walt/server.conf`: what the administrator decides.
 //!
-//! YAML, or JSON with `#` comments, of five sections: `network`, `registries`, `services`, `vpn`, `logs`.
+//! YAML, or JSON with `#` comments, of the sections `network`, `registries`, `services`, `vpn`,
+//! `logs`, `web` and `otlp`.
 //! [`ServerConf::parse`] finds all problems at once, each with its line and the path of its key.
 
 mod logs;
 mod read;
 mod registries;
 mod tree;
+mod web;
 
 use crate::Subnet;
 pub use logs::{Logs, Quota};
 use serde::Serialize;
 use std::fmt;
+use std::net::SocketAddr;
 
 /// Where the file is, unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/walt/server.conf";
@@ -29,6 +32,36 @@ pub struct ServerConf {
     pub vpn: Vpn,
     /// How long log lines are kept.
     pub logs: Logs,
+    /// Where the web pages and the web API are.
+    pub web: Web,
+    /// Where log lines are sent too.
+    pub otlp: Option<Otlp>,
+}
+
+/// Where the web pages, the web API and the metrics are served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Web {
+    /// Addresses and ports; `127.0.0.1:80` unless told otherwise.
+    pub listen: Vec<SocketAddr>,
+    /// Also on the platform network, at port 80 of the server, where nodes get their boot files.
+    pub on_walt_net: bool,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self { listen: vec![SocketAddr::from(([127, 0, 0, 1], 80))], on_walt_net: false }
+    }
+}
+
+/// A collector of logs that speaks OTLP over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Otlp {
+    /// Its address (`http://collector:4318/v1/logs`).
+    pub url: String,
+    /// File whose text is the value of the header `Authorization`.
+    pub authorization_file: Option<String>,
+    /// Start with the oldest line kept, instead of those to come, when nothing was ever sent.
+    pub from_beginning: bool,
 }
 
 /// The platform network.
@@ -210,6 +243,8 @@ impl ServerConf {
             registries: vec![Registry::hub()],
             vpn: Vpn::default(),
             logs: Logs::default(),
+            web: Web::default(),
+            otlp: None,
         }
     }
 }

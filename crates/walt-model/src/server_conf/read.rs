@@ -5,7 +5,7 @@ use super::{NetworkIp, OtherNetwork, Problem, ServerConf, Vpn, VpnBootMode, Walt
 use crate::Subnet;
 use serde_saphyr::Spanned;
 
-const SECTIONS: &[&str] = &["network", "registries", "services", "vpn", "logs"];
+const SECTIONS: &[&str] = &["network", "registries", "services", "vpn", "logs", "web", "otlp"];
 const NETWORK_KEYS: &[&str] = &["raw-device", "vlan", "ip"];
 const VPN_KEYS: &[&str] = &["enabled", "ssh-entrypoint", "http-entrypoint", "boot-mode"];
 const EXAMPLE: &str =
@@ -90,8 +90,8 @@ impl Reader {
             self.services(services);
         }
         let vpn = self.vpn(&root);
-        let logs = self.logs(&root);
-        Some(ServerConf { walt_net: walt_net?, other_networks, registries, vpn, logs })
+        let (logs, web, otlp) = (self.logs(&root), self.web(&root), self.otlp(&root));
+        Some(ServerConf { walt_net: walt_net?, other_networks, registries, vpn, logs, web, otlp })
     }
 
     /// A mapping with distinct keys; `null` is an empty one.

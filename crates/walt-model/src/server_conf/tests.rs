@@ -80,11 +80,11 @@ fn unknown_keys() {
     );
     assert_eq!(
         lines[1],
-        "line 5: registry: unknown section; known ones: network, registries, services, vpn"
+        "line 5: registry: unknown section; known ones: network, registries, services, vpn, web, otlp"
     );
     assert_eq!(
         lines[2],
-        "line 6: foo: unknown section; known ones: network, registries, services, vpn"
+        "line 6: foo: unknown section; known ones: network, registries, services, vpn, web, otlp"
     );
     let said = problems("network:\n  waltnet:\n    ip: 192.168.12.1/24\n");
     assert!(
@@ -182,4 +182,31 @@ fn syntax_and_shape() {
     let said = problems("network:\n  walt-net:\n    ip: 10.1.0.1/24\n    ip: 10.1.0.2/24\n");
     assert!(said.contains("line 4"), "{said}");
     assert!(ServerConf::parse("a: &a [1]\nb: *a\n").is_err());
+}
+
+#[test]
+fn web_and_otlp() {
+    let with = |text: &str| format!("network: {{walt-net: {{ip: 10.1.0.1/24}}}}\n{text}");
+    let conf = ServerConf::parse(&with("")).unwrap();
+    assert_eq!(conf.web, Web::default());
+    assert_eq!(conf.web.listen[0].to_string(), "127.0.0.1:80");
+    let conf = ServerConf::parse(&with(
+        "web:\n  listen: ['10.0.0.1:8080', '[::1]:80']\n  walt-net: true\notlp:\n  url: http://c:4318/v1/logs\n",
+    ))
+    .unwrap();
+    assert!(conf.web.on_walt_net && conf.web.listen.len() == 2);
+    let otlp = conf.otlp.unwrap();
+    assert_eq!((otlp.url.as_str(), otlp.from_beginning), ("http://c:4318/v1/logs", false));
+    assert!(ServerConf::parse(&with("web:\n  listen: []\n")).unwrap().web.listen.is_empty());
+    for (text, said) in [
+        ("web:\n  listen: [80]\n", "line 3: web.listen: 80 is not an address and a port"),
+        ("web:\n  listen: '0.0.0.0'\n", "line 3: web.listen: '0.0.0.0' is not an address"),
+        ("web:\n  walt-net: perhaps\n", "line 3: web.walt-net: expected true or false"),
+        ("otlp:\n  url: collector:4318\n", "otlp.url: 'collector:4318' is not the address of a"),
+        ("otlp:\n  from: start\n  url: http://c/\n", "line 3: otlp.from: unknown value 'start'"),
+        ("otlp: {}\n", "otlp.url: is missing"),
+    ] {
+        let found = problems(&with(text));
+        assert!(found.contains(said), "{text}: {found}");
+    }
 }

@@ -1,9 +1,15 @@
 //! Answers: small ones, and errors in the form the client prefers.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Frame};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
+use tokio::sync::mpsc;
 
 use super::HttpBody;
 
@@ -18,6 +24,27 @@ pub fn bytes_response(
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+/// A body sent piece by piece as they are given. The client is slowed down by, and slows down, whoever gives
+/// them; when it goes away, giving fails. An error given ends the connection, so that the client knows that the
+/// answer is not whole.
+pub fn stream_body(pieces: mpsc::Receiver<io::Result<Bytes>>) -> HttpBody {
+    Pieces(pieces).boxed()
+}
+
+struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
 }
 
 /// An error: a page of HTML, or what the request's `Prefer` header asks for: `errors=text-only`
@@ -49,7 +76,7 @@ pub fn error_response(
 }
 
 /// Error 405.
-pub(crate) fn only_reading(request: &HeaderMap) -> Response<HttpBody> {
+pub fn only_reading(request: &HeaderMap) -> Response<HttpBody> {
     let mut response = error_response(
         request,
         StatusCode::METHOD_NOT_ALLOWED,

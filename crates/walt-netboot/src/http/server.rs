@@ -44,7 +44,8 @@ pub struct HttpServer {
 /// What a connection answers with.
 #[derive(Clone)]
 struct Routes {
-    policy: Arc<dyn BootPolicy>,
+    /// Answers below `/boot/`; `None`: the pages do.
+    policy: Option<Arc<dyn BootPolicy>>,
     fallback: Option<Fallback>,
 }
 
@@ -57,7 +58,14 @@ impl HttpServer {
     ) -> Result<Self, NetbootError> {
         let wanted = Wanted { interface: config.interface.as_deref(), ..Wanted::default() };
         let listener = socket::tcp("HTTP", config.listen, wanted)?;
-        Ok(Self { config, routes: Routes { policy, fallback }, listener })
+        Ok(Self { config, routes: Routes { policy: Some(policy), fallback }, listener })
+    }
+
+    /// Listens for `pages` only: there are no boot files.
+    pub fn bind_pages(config: HttpConfig, pages: Fallback) -> Result<Self, NetbootError> {
+        let wanted = Wanted { interface: config.interface.as_deref(), ..Wanted::default() };
+        let listener = socket::tcp("HTTP", config.listen, wanted)?;
+        Ok(Self { config, routes: Routes { policy: None, fallback: Some(pages) }, listener })
     }
 
     /// The address it listens on.
@@ -129,94 +137,97 @@ impl Routes {
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<HttpBody> {
-        if request.uri().path().starts_with("/boot/") {
-            return self.boot(&request, peer).await;
+        if let Some(policy) = &self.policy
+            && request.uri().path().starts_with("/boot/")
+        {
+            return boot(policy, &request, peer).await;
         }
         match &self.fallback {
             Some(fallback) => fallback(request, peer).await,
             None => error_response(request.headers(), StatusCode::NOT_FOUND, "No such page."),
         }
     }
+}
 
-    async fn boot(&self, request: &Request<Incoming>, peer: SocketAddr) -> Response<HttpBody> {
-        let started = Instant::now();
-        let wrong = |status, message: &str| error_response(request.headers(), status, message);
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            return only_reading(request.headers());
-        }
-        let client = match (query_value(request.uri().query(), "node_ip"), peer.ip()) {
-            (Some(text), _) => match text.parse::<Ipv4Addr>() {
-                Ok(ip) => ip,
-                Err(_) => return wrong(StatusCode::BAD_REQUEST, "node_ip is not an IPv4 address."),
-            },
-            (None, IpAddr::V4(ip)) => ip,
-            (None, IpAddr::V6(_)) => {
-                return wrong(
-                    StatusCode::BAD_REQUEST,
-                    "Use IPv4, or add ?node_ip=<IPv4 address of the node>.",
-                );
-            }
-        };
-        let path = request.uri().path();
-        let (asked, place) = boot_path(path.strip_prefix("/boot/").unwrap_or(path));
-        let place = match place {
-            Ok(place) => place,
-            Err(bad) => {
-                let event =
-                    BootEvent::FileDenied { via: Via::Http, path: asked, reason: bad.to_string() };
-                self.policy.observe(BootObservation::now(Some(client), None, event));
-                return wrong(StatusCode::NOT_FOUND, "No such file.");
-            }
-        };
-        let path = place.to_string();
-        let wanted = FileRequest { place, asked, via: Via::Http, peer: peer.ip() };
-        let content = match files::open(&self.policy, client, &wanted).await {
-            FileDecision::Missing => return wrong(StatusCode::NOT_FOUND, "No such file."),
-            FileDecision::Denied(reason) => return wrong(StatusCode::FORBIDDEN, &reason),
-            given => match Content::of(given) {
-                Some(content) => content,
-                None => return wrong(StatusCode::NOT_FOUND, "No such file."),
-            },
-        };
-
-        let size = content.size();
-        let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
-        let (status, start, end) = match part(range, size) {
-            Part::Whole => (StatusCode::OK, 0, size),
-            Part::Bytes(first, last) => (StatusCode::PARTIAL_CONTENT, first, last + 1),
-            Part::Unsatisfiable => {
-                let mut response =
-                    wrong(StatusCode::RANGE_NOT_SATISFIABLE, "The file has no such bytes.");
-                insert(&mut response, CONTENT_RANGE, format!("bytes */{size}"));
-                return response;
-            }
-        };
-        let report = Report { policy: Arc::clone(&self.policy), client, path, started };
-        let mut response = if request.method() == Method::HEAD {
-            let event = BootEvent::FileSized { via: Via::Http, path: report.path, size };
-            self.policy.observe(BootObservation::now(Some(client), None, event));
-            bytes_response(status, "", "")
-        } else {
-            let event = BootEvent::FileStart {
-                via: Via::Http,
-                path: report.path.clone(),
-                size: end - start,
-            };
-            self.policy.observe(BootObservation::now(Some(client), None, event));
-            let mut response = Response::new(FileBody::new(content, start, end, report).boxed());
-            *response.status_mut() = status;
-            response
-        };
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        insert(&mut response, CONTENT_LENGTH, (end - start).to_string());
-        if status == StatusCode::PARTIAL_CONTENT {
-            insert(&mut response, CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1));
-        }
-        response
+async fn boot(
+    policy: &Arc<dyn BootPolicy>,
+    request: &Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<HttpBody> {
+    let started = Instant::now();
+    let wrong = |status, message: &str| error_response(request.headers(), status, message);
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return only_reading(request.headers());
     }
+    let client = match (query_value(request.uri().query(), "node_ip"), peer.ip()) {
+        (Some(text), _) => match text.parse::<Ipv4Addr>() {
+            Ok(ip) => ip,
+            Err(_) => return wrong(StatusCode::BAD_REQUEST, "node_ip is not an IPv4 address."),
+        },
+        (None, IpAddr::V4(ip)) => ip,
+        (None, IpAddr::V6(_)) => {
+            return wrong(
+                StatusCode::BAD_REQUEST,
+                "Use IPv4, or add ?node_ip=<IPv4 address of the node>.",
+            );
+        }
+    };
+    let path = request.uri().path();
+    let (asked, place) = boot_path(path.strip_prefix("/boot/").unwrap_or(path));
+    let place = match place {
+        Ok(place) => place,
+        Err(bad) => {
+            let event =
+                BootEvent::FileDenied { via: Via::Http, path: asked, reason: bad.to_string() };
+            policy.observe(BootObservation::now(Some(client), None, event));
+            return wrong(StatusCode::NOT_FOUND, "No such file.");
+        }
+    };
+    let path = place.to_string();
+    let wanted = FileRequest { place, asked, via: Via::Http, peer: peer.ip() };
+    let content = match files::open(policy, client, &wanted).await {
+        FileDecision::Missing => return wrong(StatusCode::NOT_FOUND, "No such file."),
+        FileDecision::Denied(reason) => return wrong(StatusCode::FORBIDDEN, &reason),
+        given => match Content::of(given) {
+            Some(content) => content,
+            None => return wrong(StatusCode::NOT_FOUND, "No such file."),
+        },
+    };
+
+    let size = content.size();
+    let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
+    let (status, start, end) = match part(range, size) {
+        Part::Whole => (StatusCode::OK, 0, size),
+        Part::Bytes(first, last) => (StatusCode::PARTIAL_CONTENT, first, last + 1),
+        Part::Unsatisfiable => {
+            let mut response =
+                wrong(StatusCode::RANGE_NOT_SATISFIABLE, "The file has no such bytes.");
+            insert(&mut response, CONTENT_RANGE, format!("bytes */{size}"));
+            return response;
+        }
+    };
+    let report = Report { policy: Arc::clone(policy), client, path, started };
+    let mut response = if request.method() == Method::HEAD {
+        let event = BootEvent::FileSized { via: Via::Http, path: report.path, size };
+        policy.observe(BootObservation::now(Some(client), None, event));
+        bytes_response(status, "", "")
+    } else {
+        let event =
+            BootEvent::FileStart { via: Via::Http, path: report.path.clone(), size: end - start };
+        policy.observe(BootObservation::now(Some(client), None, event));
+        let mut response = Response::new(FileBody::new(content, start, end, report).boxed());
+        *response.status_mut() = status;
+        response
+    };
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    insert(&mut response, CONTENT_LENGTH, (end - start).to_string());
+    if status == StatusCode::PARTIAL_CONTENT {
+        insert(&mut response, CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1));
+    }
+    response
 }
 
 fn insert(response: &mut Response<HttpBody>, name: hyper::header::HeaderName, value: String) {

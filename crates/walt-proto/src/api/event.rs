@@ -113,6 +113,16 @@ pub enum Event {
     Record(LogRecord),
     /// The history is complete, live records follow.
     Live,
+    /// An answer in SQL begins.
+    SqlColumns {
+        /// Names of its columns.
+        names: Vec<String>,
+    },
+    /// Rows of an answer in SQL.
+    SqlRows {
+        /// Each has one value per column: null, number or text.
+        rows: Vec<Vec<serde_json::Value>>,
+    },
     /// Success, end of stream.
     Done {
         /// Exit status of a program run for this (`ping`), when there was one.

@@ -32,6 +32,7 @@ pub mod route;
 pub mod server;
 pub mod session;
 pub mod settings;
+pub mod sql;
 pub mod transfer;
 
 pub use error::{ApiError, ErrorBody, ErrorKind};

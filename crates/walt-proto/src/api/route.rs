@@ -58,6 +58,7 @@
 //! | GET [`LOGS_IMPORTS`] | | array of [`LogImport`](super::log::LogImport) |
 //! | PUT [`LOGS_IMPORT`] | bytes of a bundle | [`LogImport`](super::log::LogImport) |
 //! | DELETE [`LOGS_IMPORT`] | | [`Empty`](super::Empty) |
+//! | POST [`SQL`] | [`SqlRequest`](super::sql::SqlRequest) | events |
 //! | GET [`CHECKPOINTS`] | | array of [`Checkpoint`](super::log::Checkpoint) |
 //! | POST [`CHECKPOINTS`] | [`AddCheckpoint`](super::log::AddCheckpoint) | [`Checkpoint`](super::log::Checkpoint) |
 //! | DELETE [`CHECKPOINT`] | | [`Empty`](super::Empty) |
@@ -171,6 +172,8 @@ pub const LOGS_BUNDLE: &str = "/api/v1/logs/bundle";
 pub const LOGS_IMPORTS: &str = "/api/v1/logs/imports";
 /// One imported bundle.
 pub const LOGS_IMPORT: &str = "/api/v1/logs/imports/{name}";
+/// Questions to the databases in SQL.
+pub const SQL: &str = "/api/v1/sql";
 /// Checkpoints: listing and creation.
 pub const CHECKPOINTS: &str = "/api/v1/checkpoints";
 /// One checkpoint.

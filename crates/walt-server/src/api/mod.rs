@@ -22,6 +22,7 @@ mod node;
 mod node_save;
 mod server;
 mod settings;
+mod sql;
 pub mod stream;
 mod view;
 
@@ -79,6 +80,7 @@ pub fn router(platform: Shared) -> Router {
         .route(route::LOGS_QUERY, post(log::query))
         .route(route::LOGS_COUNT, post(log::count))
         .merge(log_files::routes())
+        .route(route::SQL, post(sql::ask))
         .route(route::CHECKPOINTS, get(log::checkpoints).post(log::add_checkpoint))
         .route(route::CHECKPOINT, delete(log::remove_checkpoint))
         .fallback(unknown)

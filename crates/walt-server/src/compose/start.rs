@@ -24,6 +24,7 @@ use super::{HANDOVER, Places};
 use crate::machines::Machines;
 use crate::net::{self, Networks, Stop};
 use crate::node_access::Ssh;
+use crate::otlp::Export;
 use crate::persist::PersistDirs;
 use crate::platform::{Place, Platform};
 use crate::ports::{Ports, PortsConfig};
@@ -31,10 +32,11 @@ use crate::presence::Presence;
 use crate::registry::{Device, Registry};
 use crate::remotes::Remotes;
 use crate::served::ServedImages;
-use crate::services::{Services, web};
+use crate::services::Services;
 use crate::state::{Snapshot, State};
 use crate::swap::keeper;
 use crate::tasks::Tasks;
+use crate::web;
 use crate::workflow::{self, boot_image, create, retention, upkeep, watchdog};
 
 /// How long nodes that were booted before a restart have to connect again.
@@ -65,7 +67,7 @@ async fn on_networks(
     cancel: CancellationToken,
 ) -> Result<Arc<Platform>> {
     let platform = open(networks, conf, places, Tasks::until(cancel)).await?;
-    let listeners = Listeners::bind(&platform).await?;
+    let listeners = Listeners::bind(&platform, conf).await?;
     let api = crate::api::bind(&places.socket())
         .with_context(|| format!("cannot open {}", places.socket().display()))?;
 
@@ -159,6 +161,8 @@ async fn open(
         changing: tokio::sync::Mutex::default(),
         ssh,
         tasks,
+        counters: Default::default(),
+        otlp: conf.otlp.clone().map(|otlp| Arc::new(Export::new(otlp))),
         said: Mutex::default(),
         problems: Mutex::new(wrong),
     }))
@@ -213,12 +217,13 @@ struct Listeners {
     dns: DnsServer,
     nfs: NfsServer,
     ports: Ports,
+    web: Vec<HttpServer>,
     advertiser: Option<RouterAdvertiser>,
     services: Services,
 }
 
 impl Listeners {
-    async fn bind(platform: &Arc<Platform>) -> Result<Self> {
+    async fn bind(platform: &Arc<Platform>, conf: &ServerConf) -> Result<Self> {
         let place = &platform.place;
         let server = place.subnet.server();
         let interface = Some(place.interface.clone());
@@ -237,6 +242,7 @@ impl Listeners {
             udp: vec![at(111)],
             handle_key: HandleKey::load_or_create(&place.state_dir.join("nfs-handle.key"))?,
         };
+        let pages = web::routes(platform.clone(), conf.web.on_walt_net);
         // Without it, old boot ROMs only wait longer.
         let advertiser = match RouterAdvertiser::bind(&place.interface) {
             Ok(advertiser) => Some(advertiser),
@@ -248,10 +254,11 @@ impl Listeners {
         Ok(Self {
             dhcp: taken_over(|| DhcpServer::bind(dhcp.clone(), policy.clone())).await?,
             tftp: taken_over(|| TftpServer::bind(tftp.clone(), policy.clone())).await?,
-            http: HttpServer::bind(http, policy.clone(), Some(web::routes()))?,
+            http: HttpServer::bind(http, policy.clone(), Some(pages))?,
             dns: DnsServer::bind(dns, policy)?,
             nfs: NfsServer::bind(nfs, Arc::new(services.clone()))?,
             ports: Ports::bind(PortsConfig::new(server))?,
+            web: web_pages(platform, conf),
             advertiser,
             services,
         })
@@ -266,10 +273,31 @@ impl Listeners {
         service(platform, "http", self.http.run(token()));
         service(platform, "tftp", self.tftp.run(token()));
         service(platform, "dhcp", self.dhcp.run(token()));
+        for web in self.web {
+            service(platform, "web", web.run(token()));
+        }
+        if let Some(export) = &platform.otlp {
+            service(platform, "OTLP export", export.clone().run(platform.clone(), token()));
+        }
         if let Some(advertiser) = self.advertiser {
             service(platform, "router advertisement", advertiser.run(token()));
         }
     }
+}
+
+/// The sockets of the web API. A port that something else of this machine has is told: nodes do without.
+fn web_pages(platform: &Arc<Platform>, conf: &ServerConf) -> Vec<HttpServer> {
+    let bind = |address: &SocketAddr| {
+        let pages = web::routes(platform.clone(), true);
+        match HttpServer::bind_pages(HttpConfig::new(*address), pages) {
+            Ok(server) => Some(server),
+            Err(error) => {
+                platform.complain(format!("web: {error} (web.listen in server.conf says where)"));
+                None
+            }
+        }
+    };
+    conf.web.listen.iter().filter_map(bind).collect()
 }
 
 /// Opens a socket which a standby may be closing.

@@ -11,7 +11,7 @@ use super::error::NetError;
 const FILE: &str = "walt-net.mac";
 
 /// The server's MAC address, made at the first call: `52:54:00:xx:yy:zz`, xx at most 7f.
-pub(super) fn server_mac(state_dir: &Path) -> Result<Mac, NetError> {
+pub(crate) fn server_mac(state_dir: &Path) -> Result<Mac, NetError> {
     let path = state_dir.join(FILE);
     match std::fs::read_to_string(&path) {
         Ok(text) => text.trim().parse().map_err(|error| {

@@ -12,7 +12,7 @@
 
 mod apply;
 mod error;
-mod identity;
+pub(crate) mod identity;
 mod kernel;
 mod plan;
 mod record;

@@ -5,7 +5,6 @@ pub(crate) mod boot_files;
 mod exports;
 mod hub;
 mod policy;
-pub mod web;
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;

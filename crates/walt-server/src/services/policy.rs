@@ -131,6 +131,7 @@ impl BootPolicy for Services {
     }
 
     fn observe(&self, event: BootObservation) {
+        self.0.counters.note(&event.event);
         let registry = &self.0.registry;
         let device = match (event.mac, event.ip) {
             (Some(mac), _) => registry.by_mac(Mac(mac.0)),

@@ -121,7 +121,7 @@ fn taken(error: rusqlite::Error, ip: Option<Ipv4Addr>, name: &DeviceName) -> Sta
     error.into()
 }
 
-pub(super) fn put_device(conn: &Connection, device: &Device) -> Result<(), StateError> {
+pub(crate) fn put_device(conn: &Connection, device: &Device) -> Result<(), StateError> {
     conn.prepare_cached(
         "INSERT INTO devices(mac, ip, name, type, virtual, conf, created)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -141,7 +141,7 @@ pub(super) fn put_device(conn: &Connection, device: &Device) -> Result<(), State
     Ok(())
 }
 
-pub(super) fn put_node(conn: &Connection, node: &Node) -> Result<(), StateError> {
+pub(crate) fn put_node(conn: &Connection, node: &Node) -> Result<(), StateError> {
     must_exist(conn, node.mac)?;
     conn.prepare_cached(
         "INSERT INTO nodes(mac, model, image, firmware, booted) VALUES (?1, ?2, ?3, ?4, ?5)

@@ -7,7 +7,7 @@
 //! when it answers), blocked on, or dropped (a failure is then still logged).
 
 mod boots;
-mod devices;
+pub(crate) mod devices;
 mod error;
 mod images;
 mod roots;

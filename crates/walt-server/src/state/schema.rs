@@ -48,7 +48,7 @@ CREATE TABLE server_values (
 ";
 
 // Images: what each name meant, what is being changed (to be finished or undone after a crash), and shells that outlive
-// their client.
+// their client. Rows of the original's database that have no place here yet.
 const STEP_2: &str = "
 CREATE TABLE image_versions (
     image   TEXT NOT NULL,
@@ -73,6 +73,13 @@ CREATE TABLE image_sessions (
     container TEXT NOT NULL,
     started   INTEGER NOT NULL,
     state     TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE imported_rows (
+    source TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    row    TEXT NOT NULL,
+    why    TEXT NOT NULL,
+    PRIMARY KEY (source, number)
 ) WITHOUT ROWID;
 ";
 
