@@ -103,6 +103,7 @@ for step in "save: before the changes are read" "save: the layer is complete" "s
   expect_failure "." walt node save --yes saver worked-on
   platform-kill-at --wait
   [ "$(image_id worked-on)" = "$old" ] || fail "killed at '$step': the name means another image"
+  eventually 20 nothing_left
 done
 
 say "the old image still boots"
@@ -117,6 +118,7 @@ expect_failure "." walt node save --yes saver worked-on
 platform-kill-at --wait
 [ "$(image_id worked-on)" != "$old" ] || fail "the name means the old image"
 expect_output '^again$' platform-in-image "$owner/worked-on" cat srv/save/again
+eventually 20 nothing_left
 
 say "a node that is lost while it sends"
 on_node 'head -c 30000000 /dev/urandom >/srv/save/more'
@@ -127,3 +129,4 @@ walt node reboot --hard saver
 ! wait "$saving" || fail "a node that was rebooted while it was saved was saved: $(cat "$scratch/lost")"
 grep -q 'image build FAILED' "$scratch/lost"
 ! image_id lost 2>/dev/null || fail "half an image has a name"
+eventually 20 nothing_left
