@@ -42,15 +42,6 @@ impl Inside {
         Ok(Self { root, base })
     }
 
-    /// Enters a directory that is open.
-    ///
-    /// # Errors
-    /// The kernel does not tell its path.
-    pub fn at(root: OwnedFd) -> io::Result<Self> {
-        let base = path_of(&root)?;
-        Ok(Self { root, base })
-    }
-
     /// Opens a regular file for reading. Symlinks are followed, inside.
     ///
     /// # Errors

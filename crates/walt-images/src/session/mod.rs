@@ -2,7 +2,7 @@
 //!
 //! * [`working`]: a working copy of an image (a buildah container), and a new image made of it.
 //! * [`shell`]: a container whose files are those of a working copy.
-//! * [`view`]: the files of an image, to be read; nothing is mounted in a place.
+//! * [`view`]: the files of an image, to be read.
 //! * [`pack`], [`unpack`]: files as tar streams, out of an image and into a working copy.
 
 pub mod pack;

@@ -1,9 +1,10 @@
 //! The files of an image, to be read.
 
-use std::path::PathBuf;
-
-use rustix::fs::{Mode, OFlags};
-use rustix::mount::UnmountFlags;
+use std::ops::Deref;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::catalogue::{ImageId, Inspected};
 use crate::inside::Inside;
@@ -14,57 +15,77 @@ use crate::roots::layers;
 use super::working::blocking;
 use super::{SessionError, io_error};
 
-/// The files of an image as its owner made them, without what the server adds for nodes. They are mounted nowhere: the
-/// mount is taken out of the tree as soon as it is made, and goes with the answer.
+/// The files of an image as its owner made them, without what the server adds for nodes. They are mounted, read only, as
+/// long as this lives.
+#[derive(Debug)]
+pub struct View {
+    files: Inside,
+    _mounted: Mounted,
+}
+
+impl Deref for View {
+    type Target = Inside;
+
+    fn deref(&self) -> &Inside {
+        &self.files
+    }
+}
+
+/// A directory of ours with an overlay on its `files`.
+#[derive(Debug)]
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        clear(&self.0);
+    }
+}
+
+/// Unmounts and removes. Only empty directories are removed: should the mount still be there, nothing of it goes.
+fn clear(dir: &Path) {
+    let point = dir.join("files");
+    // Nothing may be mounted there yet. What is open stays readable.
+    let _ = mounts::unmount(&point, Duration::ZERO);
+    for path in [&point, &dir.join("empty"), dir] {
+        let _ = std::fs::remove_dir(path);
+    }
+}
+
+/// Removes what a server that was killed left in `base`.
+pub fn sweep(base: &Path) {
+    let Ok(entries) = std::fs::read_dir(base) else { return };
+    entries.flatten().for_each(|entry| clear(&entry.path()));
+}
+
+/// Opens the files of an image; `base` is a directory of the server's own for such mounts.
 ///
 /// # Errors
 /// podman did not work, there is no such image, or the kernel refuses the mount.
-pub async fn open(podman: &Podman, image: &ImageId) -> Result<Inside, SessionError> {
+pub async fn open(podman: &Podman, image: &ImageId, base: &Path) -> Result<View, SessionError> {
     let inspected: Vec<Inspected> =
         podman.json(&["image", "inspect", image.as_str()], READ_DEADLINE).await?;
     let mut lowers: Vec<PathBuf> = Vec::new();
     if let Some(image) = inspected.first() {
         lowers = layers(image).map_err(|driver| SessionError::Driver(driver.to_string()))?;
     }
-    blocking(move || mount(lowers)).await
+    let base = base.to_owned();
+    blocking(move || mount(lowers, &base)).await
 }
 
-fn mount(mut lowers: Vec<PathBuf>) -> Result<Inside, SessionError> {
-    let dir = tempdir()?;
-    let (point, empty) = (dir.join("files"), dir.join("empty"));
-    let opened = (|| {
-        for path in [&point, &empty] {
-            std::fs::create_dir(path).map_err(io_error("make", path))?;
-        }
-        // An overlay without a writable layer wants two others at least.
-        lowers.push(empty.clone());
-        mounts::mount_lowers(&lowers, &point)
-            .map_err(io_error("mount the layers of the image on", &point))?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&point, flags, Mode::empty());
-        let detach = UnmountFlags::NOFOLLOW | UnmountFlags::DETACH;
-        rustix::mount::unmount(&point, detach)
-            .map_err(|error| io_error("detach", &point)(error.into()))?;
-        let root = root.map_err(|error| io_error("open", &point)(error.into()))?;
-        Inside::at(root).map_err(io_error("enter", &point))
-    })();
-    // Only empty directories are removed: should the mount still be there, nothing of it goes.
-    for path in [&point, &empty, &dir] {
-        let _ = std::fs::remove_dir(path);
-    }
-    opened
-}
-
-fn tempdir() -> Result<PathBuf, SessionError> {
-    use std::os::unix::fs::DirBuilderExt;
-    use std::sync::atomic::{AtomicU64, Ordering};
+fn mount(mut lowers: Vec<PathBuf>, base: &Path) -> Result<View, SessionError> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let count = NEXT.fetch_add(1, Ordering::Relaxed);
-    let time =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let word = format!("walt-view-{}-{count}-{}", std::process::id(), time.as_nanos());
-    let path = std::env::temp_dir().join(word);
-    let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
-    made.map_err(io_error("make", &path))?;
-    Ok(path)
+    let dir = base.join(format!("{}-{count}", std::process::id()));
+    let (point, empty) = (dir.join("files"), dir.join("empty"));
+    let mounted = Mounted(dir.clone());
+    for path in [&dir, &point, &empty] {
+        let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(path);
+        made.map_err(io_error("make", path))?;
+    }
+    // An overlay without a writable layer wants two others at least.
+    lowers.push(empty);
+    mounts::mount_lowers(&lowers, &point)
+        .map_err(io_error("mount the layers of the image on", &point))?;
+    let files = Inside::enter(&point).map_err(io_error("enter", &point))?;
+    Ok(View { files, _mounted: mounted })
 }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use walt_images::session::Working;
 use walt_images::session::unpack::unpack;
-use walt_images::session::{Working, view};
+use walt_images::session::view::{self, View};
 use walt_images::{ImageId, Inside};
 
 use super::work::{self, New, hex};
@@ -59,6 +60,11 @@ pub async fn copy_in(
 ///
 /// # Errors
 /// The container tools do not work.
-pub async fn files(platform: &Platform, id: &ImageId) -> Result<Inside, WorkflowError> {
-    Ok(view::open(platform.images.catalogue().podman(), id).await?)
+pub async fn files(platform: &Platform, id: &ImageId) -> Result<View, WorkflowError> {
+    Ok(view::open(platform.images.catalogue().podman(), id, &views(platform)).await?)
+}
+
+/// Where files of images are mounted while they are read.
+pub fn views(platform: &Platform) -> PathBuf {
+    platform.place.run_dir.join("views")
 }

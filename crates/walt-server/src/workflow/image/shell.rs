@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use walt_images::session::{Shell, Working};
+use walt_images::session::{Shell, Working, view};
 use walt_images::turn::{Task, Turn};
 use walt_images::{ImageId, foreign};
 use walt_model::{ImageFullName, UserName, platform_lines};
@@ -177,6 +177,9 @@ async fn undo(platform: &Platform, row: &ImageSession) {
 
 /// After a restart: shells are found again, what was half done is undone.
 pub async fn adopt(platform: &Arc<Platform>) {
+    let views = super::copy::views(platform);
+    // Without an answer, nothing was swept: mounts that nobody reads.
+    let _ = tokio::task::spawn_blocking(move || view::sweep(&views)).await;
     let rows = match platform.state.image_sessions().await {
         Ok(rows) => rows,
         Err(error) => {
