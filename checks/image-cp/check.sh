@@ -122,6 +122,15 @@ nothing_left "a cut copy"
 [ "$(id_of)" = "$before" ] || fail "a cut copy changed the image"
 walt image cp tree/one tiny:/root/afterwards
 
+say "an image that a node boots: its owner is asked"
+new_node mine
+image=$(walt node show --json | jq -r '.[0].image | split("/")[1] | split(":")[0]')
+printf 'n\n' | expect_failure "Aborted" walt image cp tree/one "$image:/root/"
+holds "$image" root one && fail "it was copied all the same"
+walt image cp --yes tree/one "$image:/root/" | tee answer
+grep -qx "Image $image updated." answer
+grep -q "mine: rebooted ok" answer
+
 say "the server is killed at each step: the image is the old one or the new one"
 for step in "cp: before the working copy" "cp: before the commit" "cp: after the commit" "put: before the tag" "put: after the tag"; do
   name=${step//[^a-z]/-}
@@ -134,12 +143,3 @@ for step in "cp: before the working copy" "cp: before the commit" "cp: after the
   fi
   nothing_left "a copy cut at '$step'"
 done
-
-say "an image that a node boots: its owner is asked"
-new_node mine
-image=$(walt node show --json | jq -r '.[0].image | split("/")[1] | split(":")[0]')
-printf 'n\n' | expect_failure "Aborted" walt image cp tree/one "$image:/root/"
-holds "$image" root one && fail "it was copied all the same"
-walt image cp --yes tree/one "$image:/root/" | tee answer
-grep -qx "Image $image updated." answer
-grep -q "mine: rebooted ok" answer
