@@ -26,8 +26,8 @@ case $FIRMWARE in
     ;;
 esac
 machine=arm-$FIRMWARE node=node-$last image=waltplatform/$model-default
-named() { walt node show --all --names-only | grep -qx "$node"; }
-told() { walt log show --history -10m: --issuers server --streams platform.devices | grep -q "$1"; }
+named() { walt node show --all --names-only | grep >/dev/null -x "$node"; }
+told() { walt log show --history -10m: --issuers server --streams platform.devices | grep >/dev/null "$1"; }
 
 say "a machine nobody knows, whose image is not there: it starts again and again, and the log says why"
 new_guest "$machine" --arch aarch64 --mac "52:54:00:${last:0:2}:${last:2:2}:${last:4:2}" --nic "$nic" "${options[@]}" \
@@ -53,7 +53,7 @@ stages() { jq -r '.stages[].stage' "$scratch/boot.json" | uniq | paste -sd ' '; 
 say "commands and logs"
 [ "$(walt node run "$node" uname -m)" = aarch64 ]
 walt node run "$node" walt-log-echo arm "hello from $model"
-eventually 20 bash -c "walt log show --history -5m: --issuers $node --streams arm | grep -q 'hello from $model'"
+eventually 20 bash -c "walt log show --history -5m: --issuers $node --streams arm | grep >/dev/null 'hello from $model'"
 
 say "a soft reboot"
 before=$(walt node run "$node" cat /proc/sys/kernel/random/boot_id)

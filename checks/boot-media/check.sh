@@ -63,7 +63,7 @@ pc() {
     -device qemu-xhci -device usb-storage,drive=stick,bootindex=0,removable=on "$@"
 }
 nodes+=(node-b00701 node-b00702)
-is_node() { walt node show --all | grep -q "^$1 "; }
+is_node() { walt node show --all | grep >/dev/null "^$1 "; }
 pc stick-bios 02:00:00:b0:07:01
 eventually 240 is_node node-b00701
 walt node wait --timeout 420 node-b00701
@@ -92,4 +92,4 @@ new_guest board --arch aarch64 --mac 02:00:00:b0:07:03 --ram 512 -bios "$u_boot/
 guest_says 90 board "Filename 'boot.scr.uimg'"
 guest_says 60 board 'WalT: DHCP as walt.node.qemu-arm-64, then start.uboot'
 guest_says 60 board "Filename '/?start.uboot'"
-eventually 20 bash -c "walt log show --history -10m: --issuers server --streams platform.devices | grep -q 'b00703.*qemu-arm-64'"
+eventually 20 bash -c "walt log show --history -10m: --issuers server --streams platform.devices | grep >/dev/null 'b00703.*qemu-arm-64'"

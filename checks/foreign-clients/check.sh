@@ -84,7 +84,7 @@ on curl -sSv --tftp-blksize 128 -o "$scratch/curl.kernel" "tftp://$server/kernel
 grep -q 'blksize parsed from OACK (128)' "$scratch/trace"
 cmp "$scratch/curl.kernel" "$scratch/http.kernel"
 on curl -sS -o "$scratch/start.ipxe" "tftp://$server/boot/pc-x86-64.ipxe"
-head -n 1 "$scratch/start.ipxe" | grep -q '^#!ipxe'
+head -n 1 "$scratch/start.ipxe" | grep >/dev/null '^#!ipxe'
 expect_output "code 1: file not found" on tftp -m binary $server -c get nothing "$scratch/nothing"
 status=0
 on curl -s -o "$scratch/nothing" "tftp://$server/nothing" || status=$?
@@ -94,7 +94,7 @@ say "DNS"
 [ "$(on dig +short @$server server.walt)" = $server ]
 [ "$(on dig +short @$server "$name.walt")" = "$ip" ]
 [ "$(on dig +short @$server -x "$ip")" = "$name.walt." ]
-on dig +short @$server walt-server.walt | grep -q "^$server\$"
+on dig +short @$server walt-server.walt | grep >/dev/null "^$server\$"
 
 say "NFS: the tree a foreign client lists is the image"
 url="nfs://$server/var/lib/walt/nodes/$ip/fs"

@@ -72,7 +72,7 @@ grep -q QEMU-DISK /sys/block/sda/device/model
 grep -q ' /local ' /proc/mounts
 grep -q "^walt-overlay / overlay .*upperdir=[^,]*/walt_hybrid/" /proc/mounts
 END
-[ "$MODE" = persistent ] || echo "dmesg | grep -q 'sda1.*recovery complete'" >>"$scratch/first"
+[ "$MODE" = persistent ] || echo "dmesg | grep >/dev/null 'sda1.*recovery complete'" >>"$scratch/first"
 walt node run "$node" sh -x <"$scratch/first"
 
 say "the copy has the owners, modes and sizes of the image"

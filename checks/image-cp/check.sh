@@ -6,7 +6,7 @@
 
 me=$(id -un)
 list() { platform-list-image "$me/$1" "$2"; }
-holds() { list "$1" "$2" | awk '{print $6}' | grep -qx "$3"; }
+holds() { list "$1" "$2" | awk '{print $6}' | grep >/dev/null -x "$3"; }
 leftovers() {
   platform-storage ps --all --external --format '{{.Names}}' | grep -E '^walt-' || true
   platform-storage images --format '{{.Repository}}:{{.Tag}}' | grep -E '^localhost/walt/op:' || true
@@ -67,8 +67,8 @@ nothing_left "a download"
 
 say "completion knows the files of an image"
 [ "$(walt __complete image cp tiny:/etc/ma)" = tiny:/etc/marker ]
-walt __complete image cp tree/one tiny:/ | grep -qx 'tiny:/etc/'
-walt __complete image cp tree/one ti | grep -qx 'tiny:'
+walt __complete image cp tree/one tiny:/ | grep >/dev/null -x 'tiny:/etc/'
+walt __complete image cp tree/one ti | grep >/dev/null -x 'tiny:'
 
 say "hostile archives"
 socket=${WALT_SERVER#unix:}
@@ -117,7 +117,7 @@ walt image cp large tiny:/root/ &
 sleep 1
 kill -9 $!
 wait $! 2>/dev/null || true
-eventually 30 sh -c "! podman --root $WALT_CHECK_STATE/containers --runroot $WALT_CHECK_RUN/containers ps --all --external --format '{{.Names}}' | grep -q '^walt-op-'"
+eventually 30 sh -c "! podman --root $WALT_CHECK_STATE/containers --runroot $WALT_CHECK_RUN/containers ps --all --external --format '{{.Names}}' | grep >/dev/null '^walt-op-'"
 nothing_left "a cut copy"
 [ "$(id_of)" = "$before" ] || fail "a cut copy changed the image"
 walt image cp tree/one tiny:/root/afterwards

@@ -53,7 +53,7 @@ one=$(platform-small-image "$me/k-a" pc-x86-64 "$(content one)")
 eventually 10 image k-a
 walt image history k-a >/dev/null
 two=$(platform-small-image "$me/k-a" pc-x86-64 "$(content two)")
-eventually 10 bash -c "walt image show --json | grep -q $two"
+eventually 10 bash -c "walt image show --json | grep >/dev/null $two"
 same "versions" "$(versions k-a)" '[[2,"found"],[1,"found"]]'
 
 say "an earlier version comes back: before the name moves, nothing has happened; after it, all has"

@@ -74,7 +74,7 @@ same "untagged name" "$(id_of "$me/third:latest")" "$first"
 
 say "a changed image keeps what it was; rollback brings it back; the rollback can be undone"
 second=$(platform-small-image "$me/small" pc-x86-64 "$(content two)")
-eventually 10 bash -c "walt image show --json | grep -q $second"
+eventually 10 bash -c "walt image show --json | grep >/dev/null $second"
 same "history" "$(versions small)" '[[2,"found"],[1,"found"]]'
 walt image rollback small >"$scratch/said"
 same "said by rollback" "$(cat "$scratch/said")" "Image small is again what it was as version 1."
@@ -90,7 +90,7 @@ expect_failure "^Image 'third' has no earlier version" walt image rollback third
 say "the last 5 versions stay; what no version needs any more leaves the storage"
 for word in three four five six; do
   id=$(platform-small-image "$me/small" pc-x86-64 "$(content "$word")")
-  eventually 10 bash -c "walt image show --json | grep -q $id"
+  eventually 10 bash -c "walt image show --json | grep >/dev/null $id"
   walt image history small >/dev/null
 done
 same "versions" "$(versions small | jq -c 'map(.[0])')" '[8,7,6,5,4,3,2,1]'
@@ -226,7 +226,7 @@ chmod 600 "$tree/etc/same"
 rm -r "$tree/opt/old"
 ln -sf same "$tree/etc/link"
 new=$(platform-small-image "$me/small-d" pc-x86-64 "$tree")
-eventually 10 bash -c "walt image show --json | grep -q $new"
+eventually 10 bash -c "walt image show --json | grep >/dev/null $new"
 walt image diff small-d@1 small-d >"$scratch/diff"
 diff "$scratch/diff" - <<'EXPECTED'
 ~ package bash:amd64 5.2-1 -> 5.2-2

@@ -148,7 +148,7 @@ trap_says nothing 'no such remote image'
 trap_says asks "asks for a user name, but server.conf says"
 trap_says busy 'refuses more requests'
 trap_says broken '500.*wiped'
-! (walt image clone evil:trap/broken 2>&1 || true) | grep -q "$(printf '\033')" || fail "a registry writes on the terminal"
+! (walt image clone evil:trap/broken 2>&1 || true) | grep >/dev/null "$(printf '\033')" || fail "a registry writes on the terminal"
 trap_says garbage 'unexpected'
 trap_says million 'too large'
 trap_says endless 'too large|unexpected'
@@ -162,7 +162,7 @@ trap_says absolute 'refused'
 trap_says link-out 'refused'
 [ ! -e /tmp/walt-trapped ] || fail "a trap wrote /tmp/walt-trapped"
 names_in_store | diff "$scratch/names-before" - || fail "a trap left something in the store"
-walt image show --names-only | tee "$scratch/mine" | grep -Eq '^(million|dot-dot|absolute)' && fail "a trap is an image: $(cat "$scratch/mine")"
+walt image show --names-only | tee "$scratch/mine" | grep >/dev/null -E '^(million|dot-dot|absolute)' && fail "a trap is an image: $(cat "$scratch/mine")"
 nothing_left "$WALT_CHECK_STATE"
 
 say "the server is killed at each step of a clone: the name means one or the other"
@@ -179,7 +179,7 @@ for step in "clone: before the download" "clone: after the download" "clone: bef
     *) [ "$now" = "$old" ] || fail "after '$step': $now, not $old" ;;
   esac
   nothing_left "$WALT_CHECK_STATE"
-  ! store images --format '{{.Repository}}' | grep -q 'localhost/walt/op' || fail "after '$step', a temporary name is left"
+  ! store images --format '{{.Repository}}' | grep >/dev/null 'localhost/walt/op' || fail "after '$step', a temporary name is left"
   expect_output '"reg-a" was cloned' walt image clone --force "plain:$user/reg-a" reg-a
   [ "$(id_of reg-a)" = "$old" ] || fail "it cannot be cloned back after '$step'"
 done

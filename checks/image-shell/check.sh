@@ -6,7 +6,7 @@
 
 me=$(id -un)
 shell() { TYPE=${typed-} "$here/shell.exp" "$@"; }
-holds() { platform-list-image "$me/$1" root | awk '{print $6}' | grep -qx "$2"; }
+holds() { platform-list-image "$me/$1" root | awk '{print $6}' | grep >/dev/null -x "$2"; }
 # Everything of the storage that belongs to no user's name.
 leftovers() {
   platform-storage ps --all --external --format '{{.Names}}' | grep -E '^walt-' || true
@@ -50,7 +50,7 @@ expect_output '^blue$' cat "$scratch/who"
 config() { platform-storage image inspect "docker.io/$me/$1" | jq -S '.[0].Config'; }
 [ "$(config tiny)" = "$(config tiny-new)" ] || fail "settings of the session went into the image: $(config tiny-new)"
 for name in hosts hostname resolv.conf mtab group; do
-  platform-list-image "$me/tiny-new" etc | awk '{print $6}' | grep -qx "$name" && fail "the container left /etc/$name"
+  platform-list-image "$me/tiny-new" etc | awk '{print $6}' | grep >/dev/null -x "$name" && fail "the container left /etc/$name"
 done
 nothing_left "a save"
 

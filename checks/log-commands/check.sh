@@ -44,7 +44,7 @@ last, "quoted"' ] || fail "between checkpoints: $(walt log show --history "$cp1:
 [ "$(walt log show --history full --issuers "$node" --streams '^exp$' --limit 1 --format '{line}')" = 'after the experiment' ]
 [ "$(shown --streams dated --format '{timestamp:%f} {issuer:>3.2}|{clock}' 'dated line')" = "250000  ${node:0:2}|?" ] ||
   fail "format: $(shown --streams dated --format '{timestamp:%f} {issuer:>3.2}|{clock}' 'dated line')"
-shown --streams dated --format '{line}' | grep -qx 'not a date'
+shown --streams dated --format '{line}' | grep >/dev/null -x 'not a date'
 shown --json '^first' | jq -e "select(.issuer == \"$node\" and .stream == \"exp\" and .timestamp_us > 0)" >/dev/null
 expect_failure "check the format string" walt log show --history full --format '{nothing}'
 expect_failure "Nothing to display" walt log show
@@ -79,8 +79,8 @@ expect_failure 'Timeout was reached' walt log wait --issuers "$node" --timeout 2
 ((SECONDS - started < 20)) || fail "the timeout came late"
 
 say "messages of the server"
-walt log show --server --history -1d: --format '{stream}' | sort -u | grep -qx 'daemon.stdout' || fail "no daemon.stdout"
-walt log show --platform --history -1d: "name=$node" | grep -q 'new node' || fail "no platform line"
+walt log show --server --history -1d: --format '{stream}' | sort -u | grep >/dev/null -x 'daemon.stdout' || fail "no daemon.stdout"
+walt log show --platform --history -1d: "name=$node" | grep >/dev/null 'new node' || fail "no platform line"
 [ "$(walt log show --server --history -1d: 'new node.*mac=' | wc -l)" = 0 ] || fail "a line of the platform is recorded twice"
 
 say "export"
@@ -128,7 +128,7 @@ platform-kill-at "import: before the folder gets its name"
 ! walt log import exp1.tar.zst --label "late-$unique" || fail "an import succeeded although the server was killed"
 platform-kill-at --wait
 eventually 30 walt log list-imports
-! walt log list-imports | grep -q "late-$unique" || fail "half an import is listed"
+! walt log list-imports | grep >/dev/null "late-$unique" || fail "half an import is listed"
 walt log import exp1.tar.zst --label "late-$unique"
 walt log remove-import "late-$unique"
 walt log remove-import "$label"
@@ -173,7 +173,7 @@ eventually 30 emptied
 seq -f 'a line of a console that says much, number %.0f' 40000 | second_send my-console NO_TIMESTAMPS
 small() { n=$(count '^my-console$') && ((n > 5000 && n < 13000)); }
 eventually 40 small
-second show --history full --issuers server --streams '^my-console$' --format '{line}' | tail -n 1 | grep -q 'number 40000'
+second show --history full --issuers server --streams '^my-console$' --format '{line}' | tail -n 1 | grep >/dev/null 'number 40000'
 told() { second show --server --history -10m: --format '{line}' 'log retention: [0-9]+ lines .* class console'; }
 eventually 10 told
 told

@@ -97,12 +97,12 @@ say "commands that the daemon runs: their output, their exit status, their user"
 status=0
 on walt-log-monitor sh -c 'echo one; printf two; exit 7' </dev/null >"$scratch/monitored" || status=$?
 [ "$status" = 7 ] || fail "exit status $status: $(cat "$scratch/monitored" "$scratch/daemon")"
-tr -d '\r' <"$scratch/monitored" | grep -qx one || fail "its output: $(cat "$scratch/monitored")"
+tr -d '\r' <"$scratch/monitored" | grep >/dev/null -x one || fail "its output: $(cat "$scratch/monitored")"
 monitored() { [ "$(logged 'sh\.[0-9]+\.monitor' | paste -sd ' ')" = "START one two END" ]; }
 eventually 30 monitored
 as_user() { on setpriv --reuid=1 --regid=1 --clear-groups "$@"; }
 as_user walt-log-monitor id -u </dev/null >"$scratch/user"
-tr -d '\r' <"$scratch/user" | grep -qx 1 || fail "the user became $(cat "$scratch/user")"
+tr -d '\r' <"$scratch/user" | grep >/dev/null -x 1 || fail "the user became $(cat "$scratch/user")"
 as_user sh -c "echo MONITOR $inside 0 0 24 80 >/var/lib/walt/logs.fifo"
 eventually 30 grep -q 'MONITOR refused' "$scratch/daemon"
 

@@ -17,7 +17,7 @@ went_past() { [ "$(rounds)" -gt "$1" ]; }
 
 say "an image whose initrd mounts its root by version 4"
 platform-derive-image docker.io/waltplatform/pc-x86-64-default:latest "docker.io/$image" "$here/image.sh"
-eventually 20 bash -c "walt image show --refresh --names-only | grep -qx nfs4"
+eventually 20 bash -c "walt image show --refresh --names-only | grep >/dev/null -x nfs4"
 new_node "$node" --image nfs4
 walt node config "$node" boot.timeout=none
 walt node wait --timeout 500 "$node"
@@ -79,7 +79,7 @@ expect_output '^-rws' on "ls -l /run/v4/1/$ip/usr/bin/su"
 say "the way there can be listed"
 [ "$(on ls /run/all)" = var ]
 for who in "$mac" "${mac//:/-}" "$ip" "$node"; do
-  on ls /run/all/var/lib/walt/nodes | grep -qx -- "$who" || fail "$who is not listed"
+  on ls /run/all/var/lib/walt/nodes | grep >/dev/null -x -- "$who" || fail "$who is not listed"
 done
 [ "$(on ls "/run/all$exports/$node")" = fs ]
 on cmp "/run/all$exports/$node/fs/etc/os-release" /etc/os-release

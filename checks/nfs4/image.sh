@@ -9,4 +9,4 @@ sed -i 's/^\([a-z]*\) nfsv3$/&\n\1 nfsv4/' "$root/usr/lib/walt/initrd-modules"
 grep -q 'fs,ro,[$]{nfs_cache}' "$root/boot/pc-x86-64/start-generic.ipxe"
 grep -q 'mount -t nfs4' "$root/usr/lib/walt/initrd-init"
 chroot "$root" /usr/bin/env PATH=/usr/sbin:/usr/bin:/sbin:/bin walt-update-boot
-zcat "$root/boot/pc-x86-64/initrd" | busybox cpio -t 2>/dev/null | grep -q '/nfsv4\.ko$'
+zcat "$root/boot/pc-x86-64/initrd" | busybox cpio -t 2>/dev/null | grep >/dev/null '/nfsv4\.ko$'

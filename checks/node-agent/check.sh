@@ -20,7 +20,7 @@ on_node() { walt node run "$node" "$@"; }
 boot_id() { on_node cat /proc/sys/kernel/random/boot_id; }
 # SeaBIOS says this when it starts, on the port of its messages.
 firmware_starts() { grep -ac '^SeaBIOS (version' "$scratch/firmware"; }
-logged() { walt log show --history -20m: --issuers "$node" --streams "^$1\$" --format '{line}' | grep -Eq "$2"; }
+logged() { walt log show --history -20m: --issuers "$node" --streams "^$1\$" --format '{line}' | grep >/dev/null -E "$2"; }
 first_boot=$(boot_id)
 first_words=$(on_node cat /proc/cmdline)
 starts=$(firmware_starts)

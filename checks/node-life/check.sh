@@ -57,7 +57,7 @@ expect_failure "no such file" walt node cp "$scratch/nowhere" "$node:/tmp"
 
 say "logs of the node"
 walt node run "$node" walt-log-echo life "hello from $node"
-eventually 10 bash -c "walt log show --history -5m: --issuers $node --streams life | grep -q 'hello from $node'"
+eventually 10 bash -c "walt log show --history -5m: --issuers $node --streams life | grep >/dev/null 'hello from $node'"
 expect_output "node $node is booted" walt log show --history -10m: --issuers server --streams platform.nodes
 
 say "live logs"

@@ -14,7 +14,7 @@ new_node "$node"
 first=$(walt node show --all --json | jq -er --arg n "$node" '.[] | select(.name == $n) | .image')
 # The Debian image before our agent was added to it.
 platform-derive-image localhost/walt/base:pc-x86-64 "docker.io/${first%%/*}/original:latest" "$here/install.sh"
-eventually 20 bash -c "walt image show --refresh --names-only | grep -qx 'original'"
+eventually 20 bash -c "walt image show --refresh --names-only | grep >/dev/null -x 'original'"
 walt node boot "$node" original
 walt node wait --timeout 600 "$node"
 on() { walt node run "$node" "$@"; }
@@ -32,7 +32,7 @@ say "cat and tee, and the old names of all"
 on 'printf "one\ntwo\n" | walt-log-cat orig-cat'
 on 'printf "1751286001.5 dated\n" | walt-log-cat --ts orig-cat'
 [ "$(on 'printf "three\n" | walt-log-tee orig-tee')" = three ]
-on 'printf "four\n" | walt-cat orig-cat' | grep -q 'WARNING: walt-cat is deprecated'
+on 'printf "four\n" | walt-cat orig-cat' | grep >/dev/null 'WARNING: walt-cat is deprecated'
 for words in "orig-cat one" "orig-cat two" "orig-cat dated" "orig-tee three" "orig-cat four"; do
   # shellcheck disable=SC2086  # two words
   eventually 30 logged $words
@@ -41,7 +41,7 @@ done
 say "monitor"
 "$here/monitor.exp" "$node" >/dev/null
 monitored() { walt log show --history full --issuers "$node" --streams 'echo\.[0-9]+\.monitor' --format '{line}'; }
-eventually 60 bash -c "walt log show --history full --issuers $node --streams monitor | grep -q END"
+eventually 60 bash -c "walt log show --history full --issuers $node --streams monitor | grep >/dev/null END"
 monitored | tee "$scratch/monitored"
 # The line ends as the terminal ended it.
 for line in '^START$' '^watched words' '^END$'; do

@@ -12,7 +12,7 @@ ipxe=${WALT_IPXE_DIR:-/usr/lib/ipxe}
 # node_at MAC: the name of its node.
 node_at() { walt node show --all --json | jq -er ".[] | select(.mac == \"$1\") | .name"; }
 # loaded MAC FILE VIA: the report of its boot has this file, whole, by this protocol.
-loaded() { walt node show --boot "$(node_at "$1")" | tee "$scratch/report" | grep -Eq "^[a-z]+ .*(B|kB|MB) by $3 ([^ ]*/)?$2 *\$"; }
+loaded() { walt node show --boot "$(node_at "$1")" | tee "$scratch/report" | grep >/dev/null -E "^[a-z]+ .*(B|kB|MB) by $3 ([^ ]*/)?$2 *\$"; }
 # loads LAST VIA [FILE]: the machine whose address ends so becomes a node, and loads FILE (its kernel) by TFTP or HTTP.
 loads() {
   local mac=02:00:00:00:00:$1

@@ -69,7 +69,7 @@ fi
 
 say "hooks of the boot"
 on_node test -s /run/on-bootup
-logged() { walt log show --history -20m: --issuers "$node" --streams '^hooks$' --format '{line}' | grep -qx "$1"; }
+logged() { walt log show --history -20m: --issuers "$node" --streams '^hooks$' --format '{line}' | grep >/dev/null -x "$1"; }
 eventually 20 logged "on-bootup ran in mode network"
 
 say "the net service, row by row"

@@ -33,7 +33,7 @@ hook sbin/feature <<'HOOK'
 #!/bin/sh
 echo "$* ran as $(id -u) in $(pwd)" >>/etc/features-enabled
 echo stray >/../../../../../etc/stray-feature
-if ip -o link 2>/dev/null | grep -vq ' lo:'; then echo network >>/etc/features-enabled; fi
+if ip -o link 2>/dev/null | grep >/dev/null -v ' lo:'; then echo network >>/etc/features-enabled; fi
 exit 3
 HOOK
 cat >"$root/etc/walt/image.spec" <<'SPEC'

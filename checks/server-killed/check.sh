@@ -12,7 +12,7 @@ platform_says() { walt log show --history full --platform "$1" | wc -l; }
 rounds_logged() {
   walt log show --history -15m: --issuers "$node" --streams '^loop$' --format '{line}' "^round" | cut -d' ' -f2
 }
-logged() { rounds_logged | grep -qx "$1"; }
+logged() { rounds_logged | grep >/dev/null -x "$1"; }
 # ticked_since SECONDS: a line of the stream that is kept open came after this date.
 ticked_since() {
   walt log show --history -15m: --issuers "$node" --streams '^ticks$' --json '^tick' |

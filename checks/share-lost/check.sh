@@ -24,7 +24,7 @@ table inet share_lost {
 }
 RULES
 }
-says() { eventually "$1" bash -c "walt log show --history -20m: --issuers $node --streams virtualconsole --format '{line}' | grep -Fq '$2'"; }
+says() { eventually "$1" bash -c "walt log show --history -20m: --issuers $node --streams virtualconsole --format '{line}' | grep >/dev/null -F '$2'"; }
 
 say "nobody answers on the ports of NFS for a while: it waits"
 cut

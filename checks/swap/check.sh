@@ -70,7 +70,7 @@ if grep -Ei 'nbd|swap' "$scratch/dmesg" | grep -Ei 'error|timed out|shutting|dea
 say "room is given back"
 # Of this machine only: other checks have used the platform before.
 files=$WALT_CHECK_STATE/swap/${mac//:/-}
-find "$files" -type f | grep -q . || fail "no swap file is seen"
+find "$files" -type f | grep >/dev/null . || fail "no swap file is seen"
 on_node swapoff /dev/nbd0
 on_node nbd-client -d /dev/nbd0
 eventually 30 test ! -e "$files"

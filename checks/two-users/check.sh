@@ -15,7 +15,7 @@ new_node mine
 expect_output "^mine " walt node show
 
 say "the other user sees it as somebody's"
-! other node show --names-only | grep -q mine || fail "my node is theirs"
+! other node show --names-only | grep >/dev/null mine || fail "my node is theirs"
 expect_output "^mine .*$(id -un)" other node show --all
 [ "$(other node show --all --json | jq -r '.[] | select(.name == "mine") | .ownership')" = foreign ]
 

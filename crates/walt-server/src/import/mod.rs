@@ -187,7 +187,7 @@ impl Progress {
     }
 
     fn tell(&mut self, rows: u64, bytes: u64) {
-        if rows % 1024 != 0 || Instant::now() < self.next {
+        if !rows.is_multiple_of(1024) || Instant::now() < self.next {
             return;
         }
         self.next = Instant::now() + self.every;

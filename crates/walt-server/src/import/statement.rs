@@ -57,7 +57,8 @@ pub(super) fn understand(text: &str) -> Result<Statement, String> {
             let columns = words.columns()?;
             let mut keyword = words.keyword();
             if keyword == "overriding" {
-                (words.keyword(), words.keyword());
+                words.keyword();
+                words.keyword();
                 keyword = words.keyword();
             }
             if keyword != "values" {

@@ -57,7 +57,7 @@ pub fn run(options: &WorkerOptions) -> anyhow::Result<()> {
     let last = match end {
         Ok(()) => Event::done(),
         Err(Stop::Nobody(error)) => return Err(error.into()),
-        Err(Stop::Told(error)) => Event::Error(error),
+        Err(Stop::Told(error)) => Event::Error(*error),
         Err(Stop::Failed(why)) => Event::Error(ApiError::new(ErrorKind::Internal, why)),
     };
     out.write_all(last.to_line().as_bytes())?;
@@ -67,7 +67,7 @@ pub fn run(options: &WorkerOptions) -> anyhow::Result<()> {
 /// Why an answer ends before its end.
 enum Stop {
     Nobody(io::Error),
-    Told(ApiError),
+    Told(Box<ApiError>),
     Failed(String),
 }
 
@@ -96,7 +96,7 @@ impl From<rusqlite::Error> for Stop {
             }
             _ => ApiError::new(ErrorKind::Invalid, format!("{message}.")),
         };
-        Self::Told(told)
+        Self::Told(Box::new(told))
     }
 }
 
@@ -197,7 +197,7 @@ fn answer(conn: &Connection, request: &str, out: &mut impl Write) -> Result<(), 
     while let Some(mut statement) = statements.next()? {
         if !statement.readonly() {
             let refused = "This is refused: it would change something.";
-            return Err(Stop::Told(ApiError::new(ErrorKind::Forbidden, refused)));
+            return Err(Stop::Told(Box::new(ApiError::new(ErrorKind::Forbidden, refused))));
         }
         tell(&mut statement, &mut left, out)?;
     }
@@ -205,7 +205,7 @@ fn answer(conn: &Connection, request: &str, out: &mut impl Write) -> Result<(), 
 }
 
 fn tell(statement: &mut Statement<'_>, left: &mut u64, out: &mut impl Write) -> Result<(), Stop> {
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let columns = names.len();
     out.write_all(Event::SqlColumns { names }.to_line().as_bytes())?;
     let mut rows = statement.query([])?;
@@ -215,7 +215,7 @@ fn tell(statement: &mut Statement<'_>, left: &mut u64, out: &mut impl Write) -> 
             flush(&mut piece, out)?;
             let message = format!("The answer was cut: it has more than {MAX_ROWS} rows.");
             let told = ApiError::new(ErrorKind::Invalid, message).with_tip("add LIMIT");
-            return Err(Stop::Told(told));
+            return Err(Stop::Told(Box::new(told)));
         }
         *left -= 1;
         let mut cells = Vec::with_capacity(columns);
@@ -230,9 +230,8 @@ fn tell(statement: &mut Statement<'_>, left: &mut u64, out: &mut impl Write) -> 
             && serde_json::to_string(&cells).map_or(0, |text| text.len()) > MAX_ROW
         {
             let told = ApiError::new(ErrorKind::Invalid, "A row is too long.");
-            return Err(Stop::Told(
-                told.with_tip("select fewer columns, or substr(column, 1, 1000)"),
-            ));
+            let told = told.with_tip("select fewer columns, or substr(column, 1, 1000)");
+            return Err(Stop::Told(Box::new(told)));
         }
         if bytes + length > PIECE {
             flush(&mut piece, out)?;
@@ -287,7 +286,7 @@ mod tests {
         let mut out = Vec::new();
         let end = match answer(&conn, request, &mut out) {
             Ok(()) => Event::done(),
-            Err(Stop::Told(error)) => Event::Error(error),
+            Err(Stop::Told(error)) => Event::Error(*error),
             Err(_) => panic!("failed"),
         };
         let text = String::from_utf8(out).unwrap();

@@ -22,9 +22,9 @@ use super::Owner;
 /// Without a connection for this long, a file is removed: a node gives up and reboots long before.
 pub const ABSENCE: Duration = Duration::from_secs(3600);
 
-/// Swap space never takes the last tenth of a file system, nor its last GiB.
+/// Swap space never takes the last tenth of a file system, counted as this many bytes at least and at most.
 const RESERVE_PART: u64 = 10;
-const RESERVE_MIN: u64 = 1 << 30;
+const RESERVE: std::ops::RangeInclusive<u64> = 1 << 30..=4 << 30;
 
 /// Least room for a new swap space.
 const ROOM_MIN: u64 = 64 << 20;
@@ -311,7 +311,8 @@ impl Quota {
     /// Bytes that swap space may still take.
     fn room(&self) -> io::Result<u64> {
         let fs = rustix::fs::fstatvfs(&self.folder)?;
-        let reserve = (fs.f_blocks * fs.f_frsize / RESERVE_PART).max(RESERVE_MIN);
+        let part = fs.f_blocks * fs.f_frsize / RESERVE_PART;
+        let reserve = part.clamp(*RESERVE.start(), *RESERVE.end());
         Ok((fs.f_bavail * fs.f_frsize).saturating_sub(reserve))
     }
 

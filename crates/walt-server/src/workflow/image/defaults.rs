@@ -92,7 +92,10 @@ fn places(platform: &Platform) -> Vec<(Source, String)> {
         })
         .collect();
     places.extend(
-        platform.remotes.docker().map(|daemon| (Source::Docker(daemon), "docker".to_owned())),
+        platform
+            .remotes
+            .docker()
+            .map(|daemon| (Source::Docker(Box::new(daemon)), "docker".to_owned())),
     );
     places
 }

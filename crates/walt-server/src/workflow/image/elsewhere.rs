@@ -141,7 +141,7 @@ pub enum Source {
     /// This server.
     Walt,
     /// The docker daemon of its machine.
-    Docker(DockerDaemon),
+    Docker(Box<DockerDaemon>),
     /// A registry.
     Registry(Box<Remote>),
 }
@@ -192,6 +192,7 @@ impl Source {
             // Without docker, nothing is found there.
             DOCKER => remotes
                 .docker()
+                .map(Box::new)
                 .map(Self::Docker)
                 .ok_or_else(|| MoveError::NoSuchImage(link.to_string())),
             label => remotes

@@ -203,7 +203,7 @@ pub async fn everywhere(
     let registries = platform.remotes.registries();
     let remotes =
         wanted(registries, without).into_iter().cloned().map(Box::new).map(Source::Registry);
-    let sources = remotes.chain(platform.remotes.docker().map(Source::Docker));
+    let sources = remotes.chain(platform.remotes.docker().map(Box::new).map(Source::Docker));
     let places: Vec<(Source, ImageFullName)> =
         sources.map(|source| (source.clone(), source.name_of(image))).collect();
     let looked = join_all(places.iter().map(|(source, name)| async move {

@@ -105,7 +105,7 @@ impl Writer {
     fn show(&mut self) {
         let rows: Vec<Vec<String>> = std::mem::take(&mut self.waiting)
             .iter()
-            .map(|row| row.iter().map(|cell| shown(cell)).collect())
+            .map(|row| row.iter().map(shown).collect())
             .collect();
         let mut text = String::new();
         let widths = self.widths.get_or_insert_with(|| {
