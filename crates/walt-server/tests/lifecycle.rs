@@ -36,6 +36,9 @@ impl Bench {
         let name = format!("walt-{what}-{}", std::process::id());
         let added = Command::new("ip").args(["netns", "add", &name]).status().unwrap();
         assert!(added.success());
+        let up =
+            Command::new("ip").args(["-n", &name, "link", "set", "lo", "up"]).status().unwrap();
+        assert!(up.success());
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("server.conf"), CONF).unwrap();
         Self { name, dir }

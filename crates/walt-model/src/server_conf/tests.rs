@@ -80,11 +80,11 @@ fn unknown_keys() {
     );
     assert_eq!(
         lines[1],
-        "line 5: registry: unknown section; known ones: network, registries, services, vpn, web, otlp"
+        "line 5: registry: unknown section; known ones: network, registries, services, vpn, logs, web, otlp"
     );
     assert_eq!(
         lines[2],
-        "line 6: foo: unknown section; known ones: network, registries, services, vpn, web, otlp"
+        "line 6: foo: unknown section; known ones: network, registries, services, vpn, logs, web, otlp"
     );
     let said = problems("network:\n  waltnet:\n    ip: 192.168.12.1/24\n");
     assert!(

@@ -139,6 +139,8 @@ pub const TABLES: &[Table] = &[
             ("issuer_mac", "the device; null: it was removed, the lines are being deleted"),
             ("name", "its name"),
             ("mode", "line or chunk"),
+            ("lines", "how many lines it has"),
+            ("bytes", "their length"),
         ],
     },
     Table {

@@ -85,8 +85,12 @@ impl From<rusqlite::Error> for Stop {
             rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
             other => other.to_string(),
         };
-        let told = match error.sqlite_error_code() {
-            Some(ErrorCode::AuthorizationForStatementDenied) => {
+        let code = error.sqlite_error_code();
+        // A function that is refused is told as a plain error, by its message.
+        let refused = code == Some(ErrorCode::AuthorizationForStatementDenied)
+            || message.starts_with("not authorized to use function");
+        let told = match code {
+            _ if refused => {
                 ApiError::new(ErrorKind::Forbidden, format!("This is refused: {message}."))
                     .with_tip("only SELECT, on the tables of 'walt help show sql-schema'")
             }
