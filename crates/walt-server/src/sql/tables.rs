@@ -182,6 +182,13 @@ pub fn readable(database: &str, table: &str, column: &str) -> bool {
     })
 }
 
+/// Whether a table of this name, in whatever database, is kept from users.
+pub fn withheld(table: &str) -> bool {
+    let table = table.to_ascii_lowercase();
+    let named = |name: &str| name.split_once('.').is_some_and(|(_, name)| name == table);
+    table.starts_with("sqlite_") || WITHHELD.iter().any(|(name, _)| named(name))
+}
+
 /// The tables as Markdown.
 pub fn markdown() -> String {
     let mut text = String::new();

@@ -15,7 +15,7 @@ use rusqlite::{Batch, Connection, OpenFlags, Statement};
 use serde_json::Value;
 use walt_proto::api::{ApiError, ErrorKind, Event};
 
-use super::tables::{TABLES, readable};
+use super::tables::{TABLES, readable, withheld};
 
 /// Longest request, in bytes.
 pub const MAX_REQUEST: usize = 128 << 10;
@@ -170,7 +170,9 @@ fn authorize(context: AuthContext<'_>) -> Authorization {
                 matches!(table_name, "walt_tables" | "walt_columns" | "json_each" | "json_tree")
             }
             Some(database) => readable(database, table_name, column_name),
-            None => true,
+            // Rows of a name are counted: a table that the question does not say the database of, or a part of
+            // the question itself.
+            None => !withheld(table_name),
         },
         _ => false,
     };
