@@ -39,14 +39,14 @@ consistent() {
   for name in $(walt image show --names-only); do
     same "what $name means" "$(ids "$name" | head -n 1)" "$(image "$name")"
     for id in $(ids "$name"); do
-      platform-podman image exists "$id" || fail "a version of $name is lost: $id"
+      platform-storage image exists "$id" || fail "a version of $name is lost: $id"
     done
   done
-  held=$(platform-podman images --no-trunc --format '{{.Repository}}:{{.Tag}}' | sed -n 's/^localhost\/walt\/version://p' | sort -u)
+  held=$(platform-storage images --no-trunc --format '{{.Repository}}:{{.Tag}}' | sed -n 's/^localhost\/walt\/version://p' | sort -u)
   for id in $wanted; do
     grep -qx "$id" <<<"$held" || fail "an earlier version is not held: $id"
   done
-  ! platform-podman images --format '{{.Repository}}:{{.Tag}}' | grep '^localhost/walt/op:' || fail "a temporary tag is left"
+  ! platform-storage images --format '{{.Repository}}:{{.Tag}}' | grep '^localhost/walt/op:' || fail "a temporary tag is left"
 }
 
 one=$(platform-small-image "$me/k-a" pc-x86-64 "$(content one)")
@@ -123,8 +123,8 @@ node=$(node_there)
 walt image duplicate k-a k-used
 expect_failure "failed soft-reboot" walt node boot "$node" k-used
 walt image duplicate k-a k-free
-platform-podman untag "docker.io/$me/k-used:latest" "docker.io/$me/k-used:latest"
-platform-podman untag "docker.io/$me/k-free:latest" "docker.io/$me/k-free:latest"
+platform-storage untag "docker.io/$me/k-used:latest" "docker.io/$me/k-used:latest"
+platform-storage untag "docker.io/$me/k-free:latest" "docker.io/$me/k-free:latest"
 platform-kill-server
 eventually 30 walt node show
 same "the image of the node" "$(image k-used)" "$two"
@@ -133,18 +133,18 @@ consistent
 expect_failure "failed soft-reboot" walt node boot "$node" default
 
 say "what an interrupted change left goes with the next start; what is not ours stays"
-platform-podman tag "$one" localhost/walt/op:0123abcd localhost/mine/not-a-leftover:1
-platform-podman create --name walt-op-0123 "$one" /bin/true >/dev/null
-platform-podman create --name somebody-else "$one" /bin/true >/dev/null
+platform-storage tag "$one" localhost/walt/op:0123abcd localhost/mine/not-a-leftover:1
+platform-storage create --name walt-op-0123 "$one" /bin/true >/dev/null
+platform-storage create --name somebody-else "$one" /bin/true >/dev/null
 mkdir -p "$WALT_CHECK_STATE/work/op-0123/deep" "$WALT_CHECK_STATE/work/kept"
 platform-kill-server
 eventually 30 walt node show
-containers=$(platform-podman ps --all --external --format '{{.Names}}')
+containers=$(platform-storage ps --all --external --format '{{.Names}}')
 ! grep -x walt-op-0123 <<<"$containers" || fail "the container of a change is left"
 grep -qx somebody-else <<<"$containers" || fail "a container that is not ours is gone"
 [ ! -e "$WALT_CHECK_STATE/work/op-0123" ] && [ -d "$WALT_CHECK_STATE/work/kept" ]
-platform-podman image exists localhost/mine/not-a-leftover:1 || fail "a tag that is not ours is gone"
+platform-storage image exists localhost/mine/not-a-leftover:1 || fail "a tag that is not ours is gone"
 consistent
-platform-podman rm --force somebody-else >/dev/null
-platform-podman untag "$one" localhost/mine/not-a-leftover:1
+platform-storage rm --force somebody-else >/dev/null
+platform-storage untag "$one" localhost/mine/not-a-leftover:1
 rmdir "$WALT_CHECK_STATE/work/kept"

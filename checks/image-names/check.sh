@@ -96,11 +96,11 @@ done
 same "versions" "$(versions small | jq -c 'map(.[0])')" '[8,7,6,5,4,3,2,1]'
 walt image rollback --version 7 small
 same "versions after a change" "$(versions small | jq -c 'map(.[0])')" '[9,8,7,6,5]'
-held() { platform-podman images --no-trunc --format '{{.Repository}}:{{.Tag}}' | grep "^localhost/walt/version:$1"; }
+held() { platform-storage images --no-trunc --format '{{.Repository}}:{{.Tag}}' | grep "^localhost/walt/version:$1"; }
 no_longer_held() { ! held "$1"; }
 eventually 10 no_longer_held "$second"
-! platform-podman image exists "$second" || fail "version 2 is still there"
-platform-podman image exists "$first" || fail "the content of third and third:v1 is gone"
+! platform-storage image exists "$second" || fail "version 2 is still there"
+platform-storage image exists "$first" || fail "the content of third and third:v1 is gone"
 
 say "nodes boot it: it can be neither removed nor renamed"
 new_machine names-1
@@ -150,7 +150,7 @@ before=$(id_of "$me/small:latest")
 pi=$(platform-small-image "$me/second" rpi-4-b "$(content pi)")
 eventually 10 id_of "$me/second:latest"
 expect_failure "not compatible with node model\(s\) pc-x86-64" walt node boot "$node" second
-platform-podman tag "$pi" "docker.io/$me/third:latest"
+platform-storage tag "$pi" "docker.io/$me/third:latest"
 eventually 10 bash -c "walt image show --json | jq -e '.[] | select(.name == \"third\") | .id == \"$pi\"'"
 expect_failure "failed soft-reboot" walt node boot "$node" third:v1
 walt image history third >/dev/null
@@ -170,7 +170,7 @@ say "removing: the name and its history go, what another name needs stays"
 expect_failure "failed soft-reboot" walt node boot "$node" default
 walt image remove third:v1 | diff - /dev/null
 absent third:v1
-platform-podman image exists "$first" || fail "third has lost its content"
+platform-storage image exists "$first" || fail "third has lost its content"
 same "nodes" "$(walt image show --json | jq -c '.[] | select(.name == "small") | .used_by')" '[]'
 walt image remove small
 absent small
@@ -247,7 +247,7 @@ same "with itself" "$(walt image diff small-d small-d@2)" "Nothing differs."
 expect_failure "has no version 7" walt image diff small-d@7 small-d
 expect_failure "Bad version" walt image diff small-d@x small-d
 expect_failure "No such image" walt image diff small-d nothing
-! platform-podman images | grep localhost/walt/op || fail "a temporary tag is left"
+! platform-storage images | grep localhost/walt/op || fail "a temporary tag is left"
 
 say "ten commands at once on one name: one wins, the others are told, nothing is half done"
 for n in $(seq 10); do

@@ -27,10 +27,10 @@ start=$(now_ms)
 walt image duplicate large large-copy
 say "walt image duplicate: $(($(now_ms) - start)) ms"
 start=$(now_ms)
-platform-podman tag "docker.io/$me/large:latest" localhost/check/plain:1
+platform-storage tag "docker.io/$me/large:latest" localhost/check/plain:1
 say "podman tag: $(($(now_ms) - start)) ms"
 start=$(now_ms)
-platform-podman untag localhost/check/plain:1 localhost/check/plain:1
+platform-storage untag localhost/check/plain:1 localhost/check/plain:1
 walt image remove large
 say "walt image remove, the other name stays: $(($(now_ms) - start)) ms"
 there large-copy >/dev/null

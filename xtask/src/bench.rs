@@ -12,7 +12,7 @@ use crate::command::{self, answer, pause, repository};
 use crate::debian::Need;
 use crate::platform::{self, Place, Platform};
 use crate::progress::seconds;
-use crate::{bench_logs, node_image, packages};
+use crate::{bench_images, bench_logs, node_image, packages};
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -36,6 +36,8 @@ pub struct Options {
 pub enum Part {
     /// Ingest, live tail, search and size of logs, next to PostgreSQL.
     Logs,
+    /// Every verb on images, next to podman, buildah and skopeo.
+    Images,
 }
 
 /// Entry point of `cargo xtask bench`: optimised programs on a platform of their own.
@@ -51,6 +53,13 @@ pub fn run(options: Options) -> Result<()> {
         return measured;
     }
     node_image::ensure(&platform.place)?;
+    if options.part == Some(Part::Images) {
+        bench_images::configure(&platform)?;
+        platform.start_server()?;
+        let measured = bench_images::run(&platform);
+        platform.end()?;
+        return measured;
+    }
     platform::install_loaders(&platform.place)?;
     platform.start_server()?;
     let measured = measure(&platform, options.nodes.max(1), options.runs.max(1));

@@ -2,6 +2,7 @@
 
 mod agent;
 mod bench;
+mod bench_images;
 mod bench_logs;
 mod binaries;
 mod checks;
