@@ -91,6 +91,13 @@ if [ "$MODE" = volatile ]; then
   ! grep -E 'usr/bin/walt-' "$scratch/diff.list" || fail "tools of the server are taken"
 fi
 
+say "node save: the changes of the disk, and /local"
+walt node save "$node" "kept-$MODE" >"$scratch/saved"
+grep -qx OK "$scratch/saved"
+# shellcheck disable=SC2016
+platform-in-image "$owner/kept-$MODE" sh -ec 'test "$(cat root/changed)" = changed && test "$(cat local/mine)" = mine
+  test ! -e bin/walt-env && test -x usr/bin/tar'
+
 say "second boot: local"
 expect_output "rebooted ok" walt node reboot "$node"
 booted_in "hybrid-$MODE"

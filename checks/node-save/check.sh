@@ -95,6 +95,17 @@ of_node >"$scratch/after"
 diff "$scratch/before" "$scratch/after"
 [[ $(on_node '. /bin/walt-env && echo "$walt_image_id"') = *"$(image_id worked-on)" ]] || fail "it runs another image"
 
+say "one file of the node into the image it boots: asked, and the node is rebooted"
+on_node 'printf "from the node\n" >/srv/one; chmod 640 /srv/one; chown 7:8 /srv/one'
+old=$(image_id worked-on)
+printf 'n\n' | expect_failure "will be rebooted|Aborted" walt node cp saver:/srv/one booted-image
+[ "$(image_id worked-on)" = "$old" ] || fail "it was changed although the answer was no"
+expect_failure "only be the destination" walt node cp booted-image saver:/srv/one
+printf 'y\n' | walt node cp saver:/srv/one booted-image
+[ "$(image_id worked-on)" != "$old" ] || fail "the image has not changed"
+walt node wait --timeout 400 saver
+[ "$(on_node 'cat /srv/one; stat -c "%a %u %g" /srv/one')" = $'from the node\n640 7 8' ] || fail "not what was sent"
+
 say "the server is killed at each step"
 on_node 'echo again >/srv/save/again'
 old=$(image_id worked-on)
@@ -120,8 +131,17 @@ platform-kill-at --wait
 expect_output '^again$' platform-in-image "$owner/worked-on" cat srv/save/again
 eventually 20 nothing_left
 
-say "a node that is lost while it sends"
+say "ctrl-C while it sends"
 on_node 'head -c 30000000 /dev/urandom >/srv/save/more'
+env --default-signal=INT walt node save saver stopped >"$scratch/stopped" 2>&1 &
+saving=$!
+eventually 30 grep -q 'Reading what changed' "$scratch/stopped"
+kill -INT $saving
+! wait $saving || fail "an interrupted save says it is done: $(cat "$scratch/stopped")"
+! image_id stopped 2>/dev/null || fail "an interrupted save has a name"
+eventually 20 nothing_left
+
+say "a node that is lost while it sends"
 walt node save saver lost >"$scratch/lost" 2>&1 &
 saving=$!
 eventually 30 grep -q 'Reading what changed' "$scratch/lost"
