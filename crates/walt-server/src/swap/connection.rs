@@ -66,10 +66,11 @@ impl Swap {
         let Started { mac, backing, size, rest } = started;
         info!(%ip, %mac, gib = size >> 30, "swap space is in use");
         let (end, probe) = (backing.end.clone(), Arc::clone(&backing.probe));
-        let (reader, writer) = stream.into_split();
+        // The client sees the end when the writing half is dropped: its file has to be given back before.
+        let (reader, mut writer) = stream.into_split();
         let reader = BufReader::with_capacity(64 << 10, io::Cursor::new(rest).chain(reader));
         let ended = {
-            let mut serving = std::pin::pin!(requests(reader, writer, Arc::new(backing), size));
+            let mut serving = std::pin::pin!(requests(reader, &mut writer, Arc::new(backing), size));
             loop {
                 tokio::select! {
                     ended = &mut serving => break ended,
@@ -93,6 +94,7 @@ impl Swap {
                 info!(%ip, %mac, "swap space has lost its connection: {error}");
             }
         }
+        drop(writer);
     }
 
     /// `None` if the client leaves.
