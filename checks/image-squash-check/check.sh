@@ -29,7 +29,7 @@ FROM scratch
 COPY busybox /bin/busybox
 RUN ["/bin/busybox", "--install", "-s", "/bin"]
 RUN echo one >/one && ln /one /two && mkdir /d && echo gone >/gone
-RUN rm /gone && chmod 4711 /bin/busybox && chown 12:34 /d
+RUN rm /gone && echo may >/able && chmod 4711 /bin/busybox && chown 12:34 /d
 LABEL walt.node.models=pc-x86-64 walt.test=kept
 ENV KEPT=yes
 CMD ["/bin/sh"]
@@ -37,7 +37,7 @@ END
 walt image build flat --from-dir "$scratch/tree" >"$scratch/out" 2>&1 || fail "$(cat "$scratch/out")"
 container=$(storage buildah from --pull-never "docker.io/$me/flat:latest")
 point=$(storage buildah mount "$container")
-setfattr -n security.capability -v 0sAQAAAgAgAAAAAAAAAAAAAAAAAAA= "$point/one"
+setfattr -n security.capability -v 0sAQAAAgAgAAAAAAAAAAAAAAAAAAA= "$point/able"
 storage buildah commit -q --rm "$container" "docker.io/$me/flat:latest" >/dev/null
 walt image show --refresh >/dev/null
 [ "$(layers_of flat)" -gt 3 ] || fail "layers: $(layers_of flat)"
@@ -46,7 +46,8 @@ listing() {
   container=$(storage buildah from --pull-never "docker.io/$me/flat:latest")
   point=$(storage buildah mount "$container")
   (cd "$point" && find . -mindepth 1 ! -path './proc*' ! -path './sys*' ! -path './dev*' ! -path './run*' ! -path './etc*' \
-    -printf '%p %y %m %U %G %s %n %l\n' | sort; getfattr -n security.capability -e hex one; stat -c %i one two | uniq | wc -l)
+    \( -type d -printf '%p %y %m %U %G\n' -o -printf '%p %y %m %U %G %s %n %l\n' \) | sort
+    getfattr -n security.capability -e hex able; stat -c %i one two | uniq | wc -l)
   storage buildah rm "$container" >/dev/null
 }
 listing >"$scratch/before"

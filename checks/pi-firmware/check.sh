@@ -74,7 +74,8 @@ platform-derive-image waltplatform/pc-x86-64-default $first "$scratch/add-firmwa
 platform-label-image $first "$(tr ' ' , <<<"${!mac_of[*]}")"
 for model in rpi-3-b-plus rpi-400 rpi-5-b rpi-3-b; do platform-tag-image $first waltplatform/$model-default; done
 for model in rpi-3-b-plus rpi-4-b rpi-400 rpi-5-b; do
-  register() { replay $model registering $model && is_node $model $model "waltplatform/$model-default:latest"; }
+  # A board that is refused plays again.
+  register() (replay "$model" registering "$model" && is_node "$model" "$model" "waltplatform/$model-default:latest")
   eventually 60 register
 done
 replay sd-card-2018 registering rpi-3-b

@@ -337,8 +337,7 @@ impl Catalogue {
     async fn refresh_locked(&self, cache: &mut Cache) -> Result<(), CatalogueError> {
         // Taken before listing: a change made meanwhile is seen at the next look.
         let stamp = stamp(&self.index_file);
-        let listed: Option<Vec<Listed>> =
-            self.podman.json(&["images", "--no-trunc", "--format", "json"], READ_DEADLINE).await?;
+        let listed: Option<Vec<Listed>> = self.podman.images().await?;
         let mut names: BTreeMap<String, ImageId> = BTreeMap::new();
         for image in listed.unwrap_or_default() {
             let labels = image.labels.unwrap_or_default();

@@ -163,6 +163,27 @@ impl Podman {
         parse(args, &answer.stdout)
     }
 
+    /// All images of the store. One that is removed while podman lists them makes it fail as a whole: it is asked
+    /// again.
+    ///
+    /// # Errors
+    /// As [`Podman::json`].
+    pub async fn images<T: DeserializeOwned>(&self) -> Result<T, PodmanError> {
+        const TRIES: u32 = 5;
+        let mut left = TRIES;
+        loop {
+            left -= 1;
+            match self.json(&["images", "--no-trunc", "--format", "json"], READ_DEADLINE).await {
+                Err(PodmanError::Command(error))
+                    if left > 0 && error.to_string().contains("image not known") =>
+                {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                end => return end,
+            }
+        }
+    }
+
     /// Like [`Podman::json`] for a command given several objects: those that vanished are left out
     /// of its answer and are no error.
     ///

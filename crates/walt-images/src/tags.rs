@@ -97,8 +97,7 @@ impl Catalogue {
     /// # Errors
     /// podman did not work.
     pub async fn content(&self) -> Result<Content, CatalogueError> {
-        let args = ["images", "--no-trunc", "--format", "json"];
-        let listed: Option<Vec<Listed>> = self.podman().json(&args, READ_DEADLINE).await?;
+        let listed: Option<Vec<Listed>> = self.podman().images().await?;
         let mut content = Content::default();
         for image in listed.unwrap_or_default() {
             let Ok(id) = image.id.parse::<ImageId>() else { continue };

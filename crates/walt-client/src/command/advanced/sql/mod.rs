@@ -94,9 +94,9 @@ fn pieces(text: &str) -> Result<Vec<String>, Failure> {
     let mut pieces = vec![String::new()];
     for line in text.lines() {
         let Some(current) = pieces.last_mut() else { break };
-        if line.trim_start().starts_with('\\') && current.trim().is_empty() {
+        if line.trim_start().starts_with('\\') && is_between_statements(current) {
             match command(line.trim())? {
-                Some(query) => *current = query,
+                Some(query) => pieces.push(query),
                 None => break,
             }
             pieces.push(String::new());
@@ -107,6 +107,12 @@ fn pieces(text: &str) -> Result<Vec<String>, Failure> {
     }
     pieces.retain(|piece| !piece.trim().is_empty());
     Ok(pieces)
+}
+
+/// Is what was read so far whole statements? A `;` inside quotes ends none.
+fn is_between_statements(text: &str) -> bool {
+    let text = text.trim_end();
+    text.is_empty() || (text.ends_with(';') && text.matches('\'').count() % 2 == 0)
 }
 
 /// What a command of the prompt asks; `None` for the one that leaves.
@@ -141,6 +147,8 @@ mod tests {
         assert!(found[0].contains("walt_tables"));
         assert_eq!(found[1], "select 1,\n '\n\\d x'; select 2;\n");
         assert_eq!(pieces("\\q\nselect 1").unwrap(), [""; 0]);
+        assert_eq!(pieces("select 1;\n\\q\nselect 2;").unwrap(), ["select 1;\n"]);
+        assert_eq!(pieces("select ';\n\\q';").unwrap(), ["select ';\n\\q';\n"]);
         assert!(pieces("\\d it's").unwrap()[0].ends_with("'it''s'"));
         assert!(pieces("\\copy x").unwrap_err().to_string().contains("Known ones"));
     }
