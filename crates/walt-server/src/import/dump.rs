@@ -208,6 +208,9 @@ impl<R: BufRead> Dump<R> {
             if text.last() == Some(&b'\r') && self.copying.is_none() {
                 text.pop();
             }
+        } else if read > 0 && self.copying.is_some() {
+            // Half a row is not worth a complaint of its own.
+            return Err(DumpError::Cut);
         }
         Ok(read > 0)
     }

@@ -69,6 +69,7 @@ fn what_is_no_plain_whole_dump_is_said() {
         (b"\x1f\x8b...".to_vec(), "compressed"),
         (b"".to_vec(), "not whole"),
         (b"COPY t (a) FROM stdin;\nx\n".to_vec(), "not whole"),
+        (b"COPY t (a, b) FROM stdin;\nx".to_vec(), "not whole"),
         (b"INSERT INTO t (a) VALUES ('x".to_vec(), "not whole"),
         (whole("COPY t (a) FROM stdin;\nx\ty\n\\.\n"), "line 2 of the dump: more than 1 values"),
         (whole("COPY t FROM stdin;\n\\.\n"), "the columns of table 't' are not known"),

@@ -70,7 +70,8 @@ impl Swap {
         let (reader, mut writer) = stream.into_split();
         let reader = BufReader::with_capacity(64 << 10, io::Cursor::new(rest).chain(reader));
         let ended = {
-            let mut serving = std::pin::pin!(requests(reader, &mut writer, Arc::new(backing), size));
+            let mut serving =
+                std::pin::pin!(requests(reader, &mut writer, Arc::new(backing), size));
             loop {
                 tokio::select! {
                     ended = &mut serving => break ended,
