@@ -5,6 +5,8 @@
 . "$(dirname "$0")/../lib/lib.sh"
 server=192.168.152.1
 new_machine log-user
+# One that has no lines yet, whatever ran before.
+ip -n log-user link set eth0 address "$(printf '02:6c:%02x:%02x:%02x:%02x' $((RANDOM % 256)) $((RANDOM % 256)) $((RANDOM % 256)) $((RANDOM % 256)))"
 lease log-user -V walt.node.pc-x86-64 >/dev/null
 mac=$(ip netns exec log-user cat /sys/class/net/eth0/address)
 name_of() { walt node show --all --json | jq -er ".[] | select(.mac == \"$mac\") | .name"; }
@@ -48,8 +50,8 @@ shown --streams dated --format '{line}' | grep >/dev/null -x 'not a date'
 shown --json '^first' | jq -e "select(.issuer == \"$node\" and .stream == \"exp\" and .timestamp_us > 0)" >/dev/null
 expect_failure "check the format string" walt log show --history full --format '{nothing}'
 expect_failure "Nothing to display" walt log show
-expect_failure "no checkpoint|HISTORY_RANGE" walt log show --history nosuch:
-expect_failure "HISTORY_RANGE|relative date" walt log show --history 5m
+expect_failure "no checkpoint|HISTORY_RANGE" walt log show --history nosuch: --issuers "$node"
+expect_failure "HISTORY_RANGE|relative date" walt log show --history 5m --issuers "$node"
 expect_failure "No device with name" walt log show --history full --issuers nobody-at-all
 
 say "expressions, the same on history and live"
@@ -104,7 +106,8 @@ label=x-$unique
 expect_output 'lines are there' walt log import exp1.tar.zst --label "$label"
 expect_failure 'was imported as' walt log import exp1.tar.zst --label "$label"
 expect_output "$label" walt log list-imports
-walt log list-imports --json | jq -e ".[] | select(.label == \"$label\" and (.issuers | contains([\"$node\"])))" >/dev/null
+walt log list-imports --json | jq -e ".[] | select(.label == \"$label\" and (.issuers | contains([\"$node\"])))" >/dev/null ||
+  fail "the import has not this node: $(walt log list-imports --json)"
 [ "$(walt log show --import "$label" --history "$cp1:$cp2" --issuers "$node" --streams '^exp$' --format '{line}')" = 'first line
 café 42 ms
 last, "quoted"' ] || fail "from the import: $(walt log show --import "$label" --history full)"

@@ -135,7 +135,8 @@ nothing_imported
 SECONDS=0
 import --timezone UTC "$scratch/walt.sql" | tee "$scratch/report"
 say "imported in $SECONDS s"
-cmp <(grep '^logs ' "$scratch/dry") <(grep '^logs ' "$scratch/report")
+# The columns are as wide as their titles.
+cmp <(grep '^logs ' "$scratch/dry" | tr -s ' ') <(grep '^logs ' "$scratch/report" | tr -s ' ')
 grep -qE '^logs +200010  200010 ' "$scratch/report"
 grep -q 'topology: kept in imported_rows: .* (20)' "$scratch/report"
 expect_failure 'not empty: 52 devices, 2 checkpoints' import "$scratch/walt.sql"
