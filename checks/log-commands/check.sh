@@ -95,8 +95,8 @@ walt log export full --issuers "$node" --streams joined --format jsonl -o - | jq
 walt log export -1h: --issuers "$node" -o all.parquet
 [ "$(head -c 4 all.parquet)$(tail -c 4 all.parquet)" = PAR1PAR1 ] || fail "not a Parquet file"
 expect_failure 'unknown format|should be one of|EXPORT_FORMAT' walt log export full --format xml -o x
-expect_failure 'cannot write' walt log export full -o /nonexistent/x.csv
-expect_failure 'checkpoint|HISTORY_RANGE' walt log export nosuch: -o x.csv
+expect_failure 'cannot write' walt log export full --issuers "$node" -o /nonexistent/x.csv
+expect_failure 'checkpoint|HISTORY_RANGE' walt log export nosuch: --issuers "$node" -o x.csv
 [ "$(find . -name '*.part' -o -name x.csv | wc -l)" = 0 ] || fail "something is left behind: $(ls -a)"
 
 say "bundle, import"
