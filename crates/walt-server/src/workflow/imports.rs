@@ -154,9 +154,12 @@ pub async fn add(
         let store = LogStore::open(&work.0.join(LOGS), Options::default())?;
         let runtime = tokio::runtime::Handle::current();
         let read = import(source, limits, &store, &owner());
+        // Issuers are known once what names them is committed.
+        let flushed = runtime.block_on(store.flush());
         let issuers = store.issuers().into_iter().map(|(_, name)| name.to_string()).collect();
         let closed = runtime.block_on(store.close());
         let (manifest, documents) = read?;
+        flushed?;
         closed?;
         let import = told(&manifest, label.as_str(), &user, issuers);
         for (name, document) in documents {
