@@ -112,7 +112,7 @@ fn pieces(text: &str) -> Result<Vec<String>, Failure> {
 /// Is what was read so far whole statements? A `;` inside quotes ends none.
 fn is_between_statements(text: &str) -> bool {
     let text = text.trim_end();
-    text.is_empty() || (text.ends_with(';') && text.matches('\'').count() % 2 == 0)
+    text.is_empty() || (text.ends_with(';') && text.matches('\'').count().is_multiple_of(2))
 }
 
 /// What a command of the prompt asks; `None` for the one that leaves.
