@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Images are built from a directory and from a git repository; whatever fails or is cut leaves the old image and nothing else.
-# timeout: 600
+# timeout: 1200
 # shellcheck source-path=SCRIPTDIR source=../lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 
@@ -13,13 +13,18 @@ id_of() { walt image show --json | jq -er --arg n "$1" '.[] | select(.name == $n
 inside() { storage podman run --rm --pull=never --network none "docker.io/$me/$1:latest" "${@:2}"; }
 took() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f s", b - a }'; }
 
+# A step of builds that takes long, known from those of other checks.
+sleep_step="busybox sleep $((1000000 + $$))"
+sleeping="$sleep_step\$"
+
 # Nothing temporary is left: containers, tags, folders, processes.
 clean() {
-  local found
-  found=$(storage podman ps --all --external --format '{{.Names}}' | grep -v '^$' || :)
-  found+=$(storage podman images --format '{{.Repository}}:{{.Tag}}' | grep 'walt/op' || :)
+  local found tags
+  found=$(storage podman ps --all --external --format '{{.Names}}') || return
+  tags=$(storage podman images --format '{{.Repository}}:{{.Tag}}') || return
+  found+=$(grep 'walt/op' <<<"$tags" || :)
   found+=$(find "$WALT_CHECK_STATE/work" -mindepth 1 -maxdepth 1 -name 'op-*' 2>/dev/null || :)
-  found+=$(pgrep -af 'busybox sleep 987' || :)
+  found+=$(pgrep -af "$sleeping" || :)
   [ -z "$found" ] || { echo "left: $found" >&2; return 1; }
 }
 
@@ -91,8 +96,48 @@ expect_failure "you have no image of this name" walt image build none --from-dir
 say "failures: status 1, the old image stays"
 unchanged() { [ "$(id_of tiny)" = "$first" ] || fail "tiny changed: $1"; clean || fail "something is left: $1"; }
 printf 'FROM tiny\nRUN echo before && exit 3\n' >"$scratch/from/Containerfile"
-expect_failure "Sorry, image build FAILED.*image-build" walt image build tiny --from-dir "$scratch/from" --yes
+! walt image build tiny --from-dir "$scratch/from" --yes >"$scratch/out" 2>"$scratch/err" || fail "a failing step built"
+grep -qx "Sorry, image build FAILED\." "$scratch/err" || fail "said: $(cat "$scratch/err")"
+grep -qx "See 'walt help show image-build' for more info\." "$scratch/out" || fail "said: $(cat "$scratch/out")"
 unchanged "a failing step"
+
+say "files of the server are no images"
+touch "$scratch/secret"
+tar -cf "$scratch/secret.tar" -C "$scratch" secret
+refused() {
+  printf '%s\n' "$@" >"$scratch/from/Containerfile"
+  expect_failure "not the name of an image|not from|could be taken for|not understood|not known before" \
+    walt image build tiny --from-dir "$scratch/from" --yes
+}
+for source in "docker-archive:$scratch/secret.tar" "dir:$scratch" "oci:$scratch:x" "tarball:$scratch/secret.tar" \
+  "containers-storage:[overlay@$WALT_CHECK_STATE/containers+$WALT_CHECK_RUN/containers]docker.io/$me/tiny"; do
+  refused "FROM $source"
+  # shellcheck disable=SC2016  # for the builder
+  refused "ARG BASE=$source" 'FROM $BASE'
+  refused 'FROM tiny' "COPY --from=$source / /stolen"
+  refused 'FROM tiny' "RUN --mount=type=bind,from=$source,target=/stolen true"
+  refused 'FROM tiny' "ONBUILD COPY --from=$source / /stolen"
+  refused 'FROM tiny' 'RUN <<END' "FROM $source" 'END'
+done
+# shellcheck disable=SC2016  # for the builder
+refused 'FROM $NEVER_SET'
+printf 'FROM tiny\n' >"$scratch/from/Containerfile"
+storage buildah from --pull-never --name onbuild "docker.io/$me/tiny:latest" >/dev/null
+storage buildah config --onbuild "COPY --from=dir:$scratch / /stolen" onbuild
+storage buildah commit -q --format docker --rm onbuild "docker.io/$me/onbuild:latest" >/dev/null
+printf 'FROM onbuild\n' >"$scratch/from/Containerfile"
+expect_failure "what it adds to the build \(ONBUILD\)" walt image build tiny --from-dir "$scratch/from" --yes
+storage podman rmi "docker.io/$me/onbuild:latest" >/dev/null
+unchanged "files of the server"
+
+say "a list of what stays here that cannot be read is no empty list"
+printf 'FROM tiny\nCOPY . /ctx2/\n' >"$scratch/from/Containerfile"
+mkdir "$scratch/from/.dockerignore"
+expect_failure ".dockerignore cannot be used" walt image build tiny --from-dir "$scratch/from" --yes
+rmdir "$scratch/from/.dockerignore"
+unchanged "no list"
+[ "$(stat -c %a "$WALT_CHECK_STATE/work") $(stat -c %a "$WALT_CHECK_STATE/downloads")" = "700 700" ] ||
+  fail "others can read what images are built from"
 printf 'FROM scratch\nCOPY Containerfile /\n' >"$scratch/from/Containerfile"
 expect_failure "no label walt.node.models" walt image build tiny --from-dir "$scratch/from" --yes
 unchanged "no label"
@@ -156,11 +201,11 @@ done
 clean
 
 say "ctrl-C, and a client that is killed"
-printf 'FROM tiny\nRUN echo begun && busybox sleep 987\n' >"$scratch/from/Containerfile"
+printf 'FROM tiny\nRUN echo begun && %s\n' "$sleep_step" >"$scratch/from/Containerfile"
 for signal in INT KILL; do
   walt image build tiny --from-dir "$scratch/from" --yes >"$scratch/out" 2>&1 &
   client=$!
-  eventually 60 pgrep -f 'busybox sleep 987'
+  eventually 60 pgrep -f "$sleeping"
   expect_failure "a build of $me is running" walt image build tiny --from-dir "$context" --yes
   kill -"$signal" "$client"
   wait "$client" && fail "an interrupted build ended well"
@@ -177,10 +222,10 @@ for step in "build: the files are there" "build: before podman" "build: built" "
   [ "$(id_of tiny)" = "$first" ] || fail "tiny changed: $step"
   eventually 30 clean
 done
-printf 'FROM tiny\nRUN busybox sleep 987\n' >"$scratch/from/Containerfile"
+printf 'FROM tiny\nRUN %s\n' "$sleep_step" >"$scratch/from/Containerfile"
 walt image build tiny --from-dir "$scratch/from" --yes >/dev/null 2>&1 &
 client=$!
-eventually 60 pgrep -f 'busybox sleep 987'
+eventually 60 pgrep -f "$sleeping"
 platform-kill-server
 wait "$client" && fail "a build whose server was killed ended well"
 eventually 30 clean

@@ -1,17 +1,28 @@
 #!/usr/bin/env bash
 # Files into and out of images: what a person types, what a hostile archive tries, what a crash leaves.
-# timeout: 240
+# timeout: 600
 # shellcheck source=checks/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 
 me=$(id -un)
 list() { platform-list-image "$me/$1" "$2"; }
 holds() { list "$1" "$2" | awk '{print $6}' | grep >/dev/null -x "$3"; }
+containers() { platform-storage ps --all --external --format '{{.Names}}'; }
 leftovers() {
-  platform-storage ps --all --external --format '{{.Names}}' | grep -E '^walt-' || true
-  platform-storage images --format '{{.Repository}}:{{.Tag}}' | grep -E '^localhost/walt/op:' || true
+  local containers tags
+  containers=$(containers) && tags=$(platform-storage images --format '{{.Repository}}:{{.Tag}}') || return
+  grep -E '^walt-' <<<"$containers" || true
+  grep -E '^localhost/walt/op:' <<<"$tags" || true
 }
-nothing_left() { [ -z "$(leftovers)" ] || fail "$1 left something: $(leftovers)"; }
+clean() {
+  local found
+  found=$(leftovers) && [ -z "$found" ]
+}
+# What a reader held is let go soon after it.
+nothing_left() {
+  say "nothing is left of $1"
+  eventually 30 clean
+}
 
 say "a tiny image, with links that lead out of it"
 mkdir "$scratch/tiny"
@@ -65,6 +76,21 @@ mkdir merged && walt image cp tiny:/etc/. merged && cat merged/marker
 expect_failure "No such file or directory" walt image cp tiny:/etc/shadow .
 nothing_left "a download"
 
+say "an image that is removed while it is read stays until then"
+head -c 30000000 /dev/urandom >tree/1-large
+printf 'last\n' >tree/2-last
+walt image duplicate tiny read
+walt image cp tree read:
+curl -sS --unix-socket "${WALT_SERVER#unix:}" --limit-rate 4M -o read.tar "http://walt/api/v1/image/read/files?path=/root/tree" &
+reading=$!
+eventually 20 test -s read.tar
+walt image remove read
+wait $reading || fail "the rest did not come"
+[ "$(tar -xOf read.tar tree/2-last)" = last ] || fail "not what was in the image"
+cmp <(tar -xOf read.tar tree/1-large) tree/1-large
+rm read.tar tree/1-large tree/2-last
+nothing_left "a download"
+
 say "completion knows the files of an image"
 [ "$(walt __complete image cp tiny:/etc/ma)" = tiny:/etc/marker ]
 walt __complete image cp tree/one tiny:/ | grep >/dev/null -x 'tiny:/etc/'
@@ -114,10 +140,14 @@ say "a client that dies in the middle leaves nothing"
 truncate -s 20G large
 before=$(id_of)
 walt image cp large tiny:/root/ &
-sleep 1
-kill -9 $!
-wait $! 2>/dev/null || true
-eventually 30 sh -c "! podman --root $WALT_CHECK_STATE/containers --runroot $WALT_CHECK_RUN/containers ps --all --external --format '{{.Names}}' | grep >/dev/null '^walt-op-'"
+copying=$!
+is_copied() {
+  local names
+  names=$(containers) && grep >/dev/null '^walt-op-' <<<"$names"
+}
+eventually 30 is_copied
+kill -9 $copying
+! wait $copying 2>/dev/null || fail "it was over before"
 nothing_left "a cut copy"
 [ "$(id_of)" = "$before" ] || fail "a cut copy changed the image"
 walt image cp tree/one tiny:/root/afterwards

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # A shell in an image for another CPU: its programs run, the server sees to that.
+# timeout: 600
 # needs: debian
 # needs: arm64
 # shellcheck source=checks/lib/lib.sh
@@ -22,6 +23,14 @@ expect_output '^aarch64$' cat "$scratch/machine"
 
 say "the new image is for the same CPU"
 [ "$(platform-storage image inspect "docker.io/$me/arm-new" --format '{{.Architecture}}')" = arm64 ]
+
+say "a build whose steps run its programs"
+mkdir "$scratch/build"
+printf 'FROM arm\nRUN uname -m >/root/built\nLABEL walt.node.models=rpi-4-b\n' >"$scratch/build/Dockerfile"
+walt image build arm-built --from-dir "$scratch/build"
+walt image cp arm-built:built "$scratch/built"
+expect_output '^aarch64$' cat "$scratch/built"
+[ "$(platform-storage image inspect "docker.io/$me/arm-built" --format '{{.Architecture}}')" = arm64 ]
 
 say "a CPU that cannot be run here is named, and nothing is left"
 platform-import-image "$me/strange" "$scratch/arm" --arch s390x

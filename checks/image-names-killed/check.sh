@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The server is killed at each step of what gives names to images: afterwards each name means the old content or the new
 # one, its history says so, and nothing is lost.
-# timeout: 400
+# timeout: 900
 # shellcheck source-path=SCRIPTDIR source=../lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 
@@ -37,7 +37,7 @@ consistent() {
   local name id held wanted
   wanted=$(for name in $(walt image show --names-only); do ids "$name" | tail -n +2; done | sort -u)
   for name in $(walt image show --names-only); do
-    same "what $name means" "$(ids "$name" | head -n 1)" "$(image "$name")"
+    same "what $name means" "$(ids "$name" | sed -n 1p)" "$(image "$name")"
     for id in $(ids "$name"); do
       platform-storage image exists "$id" || fail "a version of $name is lost: $id"
     done
@@ -46,7 +46,8 @@ consistent() {
   for id in $wanted; do
     grep -qx "$id" <<<"$held" || fail "an earlier version is not held: $id"
   done
-  ! platform-storage images --format '{{.Repository}}:{{.Tag}}' | grep '^localhost/walt/op:' || fail "a temporary tag is left"
+  held=$(platform-storage images --format '{{.Repository}}:{{.Tag}}')
+  ! grep '^localhost/walt/op:' <<<"$held" || fail "a temporary tag is left"
 }
 
 one=$(platform-small-image "$me/k-a" pc-x86-64 "$(content one)")

@@ -96,8 +96,10 @@ done
 same "versions" "$(versions small | jq -c 'map(.[0])')" '[8,7,6,5,4,3,2,1]'
 walt image rollback --version 7 small
 same "versions after a change" "$(versions small | jq -c 'map(.[0])')" '[9,8,7,6,5]'
-held() { platform-storage images --no-trunc --format '{{.Repository}}:{{.Tag}}' | grep "^localhost/walt/version:$1"; }
-no_longer_held() { ! held "$1"; }
+no_longer_held() {
+  local tags
+  tags=$(platform-storage images --no-trunc --format '{{.Repository}}:{{.Tag}}') && ! grep "^localhost/walt/version:$1" <<<"$tags"
+}
 eventually 10 no_longer_held "$second"
 ! platform-storage image exists "$second" || fail "version 2 is still there"
 platform-storage image exists "$first" || fail "the content of third and third:v1 is gone"
@@ -181,7 +183,7 @@ same "history of a name that is used again" "$(versions small)" '[[1,"duplicatio
 
 say "another user: has their own images, and cannot touch mine"
 expect_output '.' other image show
-theirs=$(other image show --names-only | head -n 1)
+theirs=$(other image show --names-only | sed -n 1p)
 [ -n "$theirs" ] || fail "the other user got no image"
 expect_output "(clone|Cloned)" other image history "$theirs"
 for verb in "remove small" "rename small x" "duplicate small x" "history small" "rollback small"; do
@@ -248,7 +250,8 @@ same "with itself" "$(walt image diff small-d small-d@2)" "Nothing differs."
 expect_failure "has no version 7" walt image diff small-d@7 small-d
 expect_failure "Bad version" walt image diff small-d@x small-d
 expect_failure "No such image" walt image diff small-d nothing
-! platform-storage images | grep localhost/walt/op || fail "a temporary tag is left"
+tags=$(platform-storage images)
+! grep localhost/walt/op <<<"$tags" || fail "a temporary tag is left"
 
 say "ten commands at once on one name: one wins, the others are told, nothing is half done"
 for n in $(seq 10); do

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Images go to registries and come back: another platform gets the same content; what is cut goes on; traps do nothing.
-# timeout: 500
+# timeout: 900
 # shellcheck source-path=SCRIPTDIR source=../lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 # shellcheck source=checks/image-registry/parts.sh
@@ -11,7 +11,8 @@ mkdir -p "$HOME"
 at_end parts_end
 
 say "registries: one without accounts, one with TLS and an account, one of traps"
-secret=tr0mb0ne-in-the-attic
+# Of this run alone: nothing of it can be on this machine before.
+secret=tr0mb0ne-$(openssl rand -hex 16)
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout "$scratch/ca.key" -out "$scratch/ca.pem" 2>/dev/null
 openssl req -newkey rsa:2048 -nodes -subj /CN=lab -keyout "$scratch/key.pem" -out "$scratch/request.pem" 2>/dev/null
 openssl x509 -req -days 2 -in "$scratch/request.pem" -CA "$scratch/ca.pem" -CAkey "$scratch/ca.key" -CAcreateserial \
@@ -101,6 +102,28 @@ say "the rest was $passed bytes"
 [ "$(second_id_of reg-c)" = "$(id_of reg-c)" ] || fail "another image after a resumed download"
 nothing_left "$scratch/second/state"
 
+say "how far it is, and how fast"
+platform-layered-image "$user/reg-d:latest" 30
+eventually 10 id_of reg-d
+walt image publish reg-d --registry plain >/dev/null
+echo 5000000 >"$control/rate"
+WALT_SERVER="unix:$scratch/second/run/api.sock" expect -c "
+  set timeout 120
+  spawn walt image clone plain:$user/reg-d
+  expect {
+    -re {Downloading ([0-9.]+) of ([0-9.]+) MB \([0-9]+%\), ([0-9.]+) ([kM]B)/s, [0-9]+ s left} {
+      send_user \"\nread: \$expect_out(0,string)\n\"
+    }
+    timeout { exit 8 }
+    eof { exit 9 }
+  }
+  exec rm $control/rate
+  expect -re {was cloned successfully} {}
+  expect eof
+  exit [lindex [wait] 3]
+" >"$scratch/moving" || fail "no progress: $(cat "$scratch/moving")"
+grep -a '^read: ' "$scratch/moving"
+
 say "an account: asked for, again when it is wrong; from the environment; from a file of the original; kept when wanted"
 echo 6000000 >"$scratch/relay-5444/rate"
 printf 'labuser\nwrong\nlabuser\n%s\n' "$secret" | walt image publish reg-b --registry lab >"$scratch/asked" 2>&1 &
@@ -175,11 +198,12 @@ for step in "clone: before the download" "clone: after the download" "clone: bef
   platform-kill-at --wait
   now=$(id_of reg-a)
   case $step in
-    clone:\ before\ the\ temp* | put:\ after*) [ "$now" = "$new" ] || [ "$now" = "$old" ] || fail "after '$step': $now" ;;
+    clone:\ before\ the\ temp* | put:\ after*) [ "$now" = "$new" ] || fail "after '$step': $now, not $new" ;;
     *) [ "$now" = "$old" ] || fail "after '$step': $now, not $old" ;;
   esac
   nothing_left "$WALT_CHECK_STATE"
-  ! store images --format '{{.Repository}}' | grep >/dev/null 'localhost/walt/op' || fail "after '$step', a temporary name is left"
+  tags=$(store images --format '{{.Repository}}')
+  ! grep >/dev/null 'localhost/walt/op' <<<"$tags" || fail "after '$step', a temporary name is left"
   expect_output '"reg-a" was cloned' walt image clone --force "plain:$user/reg-a" reg-a
   [ "$(id_of reg-a)" = "$old" ] || fail "it cannot be cloned back after '$step'"
 done

@@ -57,7 +57,7 @@ parts_end() {
   kill "${started[@]}" 2>/dev/null
   platform-unplug elsewhere 2>/dev/null
   findmnt -rno TARGET | grep "^$scratch/" | sort -r | while read -r mount; do umount -l "$mount"; done
-  for image in "$user/reg-a" "$user/reg-b" "$user/reg-c" "$user/copy" "$user/by-env" "$user/by-file" waltplatform/pc-toy-default; do
+  for image in "$user/reg-a" "$user/reg-b" "$user/reg-c" "$user/reg-d" "$user/copy" "$user/by-env" "$user/by-file" waltplatform/pc-toy-default; do
     store rmi --force "docker.io/$image:latest" >/dev/null 2>&1
   done
   rm -rf "$WALT_CHECK_STATE/certs.d"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A shell in an image: what a person types and reads, what becomes of it when something dies.
-# timeout: 240
+# timeout: 600
 # shellcheck source=checks/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 
@@ -9,12 +9,20 @@ shell() { TYPE=${typed-} "$here/shell.exp" "$@"; }
 holds() { platform-list-image "$me/$1" root | awk '{print $6}' | grep >/dev/null -x "$2"; }
 # Everything of the storage that belongs to no user's name.
 leftovers() {
-  platform-storage ps --all --external --format '{{.Names}}' | grep -E '^walt-' || true
-  platform-storage images --format '{{.Repository}}:{{.Tag}}' | grep -E '^localhost/walt/op:' || true
+  local containers tags
+  containers=$(platform-storage ps --all --external --format '{{.Names}}') || return
+  tags=$(platform-storage images --format '{{.Repository}}:{{.Tag}}') || return
+  grep -E '^walt-' <<<"$containers" || true
+  grep -E '^localhost/walt/op:' <<<"$tags" || true
   ls "$WALT_CHECK_STATE/sessions" 2>/dev/null || true
 }
+clean() {
+  local found
+  found=$(leftovers) && [ -z "$found" ]
+}
 nothing_left() {
-  [ -z "$(leftovers)" ] || fail "$1 left something: $(leftovers)"
+  say "nothing is left of $1"
+  eventually 30 clean
   [ "$(walt image sessions --json | jq length)" = 0 ] || fail "$1 left a session"
 }
 
@@ -83,6 +91,19 @@ typed='touch /root/dropped' shell leave tiny
 eventually 10 walt image shell --discard
 nothing_left "a shell that was dropped"
 expect_failure "no shell" walt image shell --resume
+
+say "a terminal that is closed ends no shell, and is no answer"
+typed='closed=yes' shell closed tiny
+eventually 10 sh -c '[ "$(walt image sessions --json | jq -r ".[0].attached")" = false ]'
+expect_output '^tiny +running' walt image sessions
+typed='touch /root/closed-$closed' shell update tiny --resume
+holds tiny closed-yes || fail "it was not the same shell"
+typed='touch /root/asked' shell leave tiny
+eventually 10 sh -c '[ "$(walt image sessions --json | jq -r ".[0].attached")" = false ]'
+shell closed-asked tiny --resume
+[ "$(walt image sessions --json | jq length)" = 1 ] || fail "the work was dropped"
+shell prompt tiny --resume
+holds tiny asked || fail "the work is lost"
 
 say "the server dies: the shell does not"
 typed='also=yes' shell server tiny

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An image gets a single layer and keeps its files; what images lack is found and explained.
-# timeout: 300
+# timeout: 900
 # shellcheck source-path=SCRIPTDIR source=../lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 
@@ -69,15 +69,80 @@ end2=$(date +%s.%N)
 storage buildah rmi localhost/plain-squash >/dev/null
 say "squash: $(took "$begin" "$end"), by buildah alone: $(took "$begin2" "$end2")"
 expect_failure "no such image" walt image squash nothing
-for step in "squash: before the container" "squash: a step of buildah is done"; do
+for step in "squash: before the container" "squash: the container is made" "squash: the layer is written" \
+  "put: before the tag"; do
   before=$(id_of flat)
   platform-kill-at "$step"
   ! walt image squash flat >/dev/null 2>&1 || fail "a server killed at '$step' squashed"
   platform-kill-at --wait
   [ "$(id_of flat)" = "$before" ] || fail "flat changed: $step"
 done
-[ -z "$(find "$WALT_CHECK_STATE/work" -mindepth 1 2>/dev/null)" ] || fail "left: $(find "$WALT_CHECK_STATE/work")"
-[ -z "$(storage podman ps --all --external --format '{{.Names}}')" ] || fail "left: $(storage podman ps --all --external)"
+nothing_left() {
+  local containers
+  containers=$(storage podman ps --all --external --format '{{.Names}}') || fail "podman does not answer"
+  [ -z "$containers" ] || fail "left: $containers"
+  [ -z "$(find "$WALT_CHECK_STATE/work" -mindepth 1)" ] || fail "left: $(find "$WALT_CHECK_STATE/work")"
+}
+nothing_left
+
+say "the server is killed while the layer is written: the writing ends with it"
+writing="buildah .*$WALT_CHECK_STATE/.* commit "
+before=$(id_of "$default")
+pid=$(platform-server-pid)
+walt image squash "$default" >/dev/null 2>&1 &
+client=$!
+eventually 60 pgrep -f "$writing"
+kill -9 "$pid"
+gone() { ! pgrep -f "$writing"; }
+eventually 5 gone
+! wait "$client" || fail "a squash whose server was killed ended well"
+back() { [ "$(platform-server-pid)" != "$pid" ] && walt node show; }
+eventually 60 back
+[ "$(id_of "$default")" = "$before" ] || fail "$default changed"
+nothing_left
+
+say "a node boots it: asked at the prompt; the node is rebooted after success is told"
+new_machine squash-1
+lease squash-1 -V walt.node.pc-x86-64 >/dev/null
+mac=$(ip netns exec squash-1 cat /sys/class/net/eth0/address)
+node_there() { walt node show --all --json | jq -er --arg m "$mac" '.[] | select(.mac == $m) | .name'; }
+eventually 30 node_there
+node=$(node_there)
+# Nothing answers on it: it cannot be rebooted, but it has the image.
+expect_failure "failed soft-reboot" walt node boot "$node" flat
+cat >"$scratch/squash.exp" <<'EXP'
+set timeout 120
+proc await {pattern code} {
+  expect {
+    -re $pattern {}
+    timeout { exit $code }
+    eof { exit $code }
+  }
+}
+spawn walt image squash flat
+await {Warning: 1 node boots this image and will be rebooted\..*Are you sure\? \(y/n\): $} 11
+send "maybe"
+await {Invalid response\.
+Are you sure\? \(y/n\): $} 12
+send "n"
+await {Aborted\.} 13
+expect eof
+lassign [wait] pid spawn_id os_error status
+if {$status != 1} { exit 14 }
+spawn walt image squash flat
+await {Are you sure\? \(y/n\): $} 15
+send "y"
+await {OK\..*Image was squashed successfully\.
+Trying to reboot node [^ ]+ using this image\.\.\..*failed soft-reboot} 16
+expect eof
+lassign [wait] pid spawn_id os_error status
+exit $status
+EXP
+status=0
+expect "$scratch/squash.exp" >"$scratch/typed" || status=$?
+# The image is changed; that the machine cannot be rebooted makes it a failure all the same.
+[ "$status" = 1 ] || fail "squash on a terminal ended with $status: $(cat "$scratch/typed")"
+expect_failure "failed soft-reboot" walt node boot "$node" default
 
 say "what broken images lack"
 # broken NAME PATTERN LINE...: an image made from the default one by these Dockerfile lines.

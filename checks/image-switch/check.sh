@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Many nodes on one image, a large image under one more name: what that costs the server, told (and not judged).
-# timeout: 400
+# timeout: 900
 # shellcheck source-path=SCRIPTDIR source=../lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 
@@ -34,6 +34,16 @@ platform-storage untag localhost/check/plain:1 localhost/check/plain:1
 walt image remove large
 say "walt image remove, the other name stays: $(($(now_ms) - start)) ms"
 there large-copy >/dev/null
+# Of somebody else, with the check of what it lacks.
+platform-storage tag "docker.io/$me/large-copy:latest" docker.io/neighbour/large:latest
+forget_neighbour() { platform-storage untag docker.io/neighbour/large:latest docker.io/neighbour/large:latest; }
+at_end forget_neighbour
+of_neighbour() { walt image show --all --json | jq -e '.[] | select(.full_name == "neighbour/large:latest")'; }
+eventually 30 of_neighbour
+start=$(now_ms)
+walt image clone walt:neighbour/large large 2>"$scratch/lacks"
+say "walt image clone walt:neighbour/large: $(($(now_ms) - start)) ms"
+[ "$(there large | jq -r .id)" = "$(there large-copy | jq -r .id)" ] || fail "another image"
 
 say "$count nodes register"
 new_machine switch-1

@@ -17,11 +17,15 @@ END
 of_node() { on_node sh -s -- "" <"$scratch/listing"; }
 of_image() { platform-in-image "$owner/$1" sh "$scratch/listing" .; }
 leftovers() {
+  local tags
+  tags=$(platform-storage images --format '{{.Repository}}:{{.Tag}}') || return
+  grep '^localhost/walt/op:' <<<"$tags" || :
   find "$WALT_CHECK_STATE" -maxdepth 2 -name 'op-*'
-  podman --root "$WALT_CHECK_STATE/containers" --runroot "$WALT_CHECK_RUN/containers" images --format '{{.Repository}}:{{.Tag}}' |
-    grep '^localhost/walt/op:' || :
 }
-nothing_left() { [ -z "$(leftovers)" ]; }
+nothing_left() {
+  local found
+  found=$(leftovers) && [ -z "$found" ]
+}
 
 say "an image with files to change"
 cat >"$scratch/prepare" <<'END'
@@ -131,8 +135,8 @@ platform-kill-at --wait
 expect_output '^again$' platform-in-image "$owner/worked-on" cat srv/save/again
 eventually 20 nothing_left
 
-say "ctrl-C while it sends"
-on_node 'head -c 30000000 /dev/urandom >/srv/save/more'
+say "ctrl-C while it sends: a file that takes no room there, and long to send"
+on_node 'truncate -s 4G /srv/save/more'
 env --default-signal=INT walt node save saver stopped >"$scratch/stopped" 2>&1 &
 saving=$!
 eventually 30 grep -q 'Reading what changed' "$scratch/stopped"

@@ -20,6 +20,9 @@ pub enum Failure {
     /// The user said no, or ended the input at a question.
     #[error("Aborted.")]
     Aborted,
+    /// The user's terminal was closed: nobody is there to answer.
+    #[error("The terminal was closed.")]
+    HungUp,
     /// Everything has been said already.
     #[error("")]
     Said(u8),
@@ -36,7 +39,7 @@ impl Failure {
         match self {
             Self::Server(error) => error.kind.exit_status(),
             Self::Said(status) => (*status).max(1),
-            Self::Connection(_) | Self::Plain(_) | Self::Aborted => 1,
+            Self::Connection(_) | Self::Plain(_) | Self::Aborted | Self::HungUp => 1,
         }
     }
 }

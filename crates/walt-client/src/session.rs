@@ -176,9 +176,15 @@ impl Relay {
         let count = match rustix::io::read(stdin(), &mut bytes) {
             Ok(count) => count,
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return Ok(false),
+            // A terminal that is no longer ours answers this, or an end below.
+            Err(rustix::io::Errno::IO) => return Err(Failure::HungUp),
             Err(_) => 0,
         };
         if count == 0 {
+            // Nobody typed this end: the program there must not take it for one.
+            if terminal::hung_up(stdin()) {
+                return Err(Failure::HungUp);
+            }
             self.input = false;
             self.session.send(&ClientMessage::Eof)?;
             return Ok(false);

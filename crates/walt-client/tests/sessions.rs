@@ -17,6 +17,20 @@ fn session(
     input: &[u8],
     play: impl FnOnce(WebSocket<UnixStream>, String) + Send + 'static,
 ) -> (i32, String, String) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let input = input.to_owned();
+    let typing = thread::spawn(move || writer.write_all(&input).unwrap());
+    let ended = session_of(words, reader.into(), play);
+    typing.join().unwrap();
+    ended
+}
+
+/// The same, with this as its standard input.
+fn session_of(
+    words: &[&str],
+    input: Stdio,
+    play: impl FnOnce(WebSocket<UnixStream>, String) + Send + 'static,
+) -> (i32, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("api.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -46,15 +60,14 @@ fn session(
         let session = tungstenite::accept_hdr(stream, note).unwrap();
         play(session, path);
     });
-    let mut child = Command::new(env!("CARGO_BIN_EXE_walt"))
+    let child = Command::new(env!("CARGO_BIN_EXE_walt"))
         .args(words)
         .env("WALT_SERVER", format!("unix:{}", socket.display()))
-        .stdin(Stdio::piped())
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
     server.join().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -117,6 +130,28 @@ fn a_session_that_is_cut_is_a_failure() {
     });
     assert_eq!(status, 1);
     assert!(err.contains("closed the session"), "{err}");
+}
+
+#[test]
+fn a_closed_terminal_is_no_end_of_the_input() {
+    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let slave = std::fs::File::open(std::path::Path::new(name.to_str().unwrap())).unwrap();
+    let words = ["node", "run", "n1", "--", "cat"];
+    let (status, _, err) = session_of(&words, slave.into(), move |mut session, _| {
+        text(&mut session);
+        session.send(Message::text(r#"{"type":"ready"}"#)).unwrap();
+        rustix::io::write(&master, b"word\n").unwrap();
+        assert_eq!(session.read().unwrap().into_data().as_ref(), b"\x00word\n");
+        drop(master);
+        match session.read() {
+            Err(_) | Ok(Message::Close(_)) => {}
+            Ok(other) => panic!("unexpected {other:?}"),
+        }
+    });
+    assert_eq!((status, err.as_str()), (1, "The terminal was closed.\n"));
 }
 
 #[test]

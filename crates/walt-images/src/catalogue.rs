@@ -257,7 +257,8 @@ impl Catalogue {
         Ok(self.current().await?.contains_key(&fullname.to_string()))
     }
 
-    /// Gives an image a (further) full name; a name already used now means this image.
+    /// Gives an image a (further) full name; a name already used now means this image. What fails once that is done is
+    /// told in the journal.
     ///
     /// # Errors
     /// podman did not work; the name is not `owner/name:tag`.
@@ -269,7 +270,9 @@ impl Catalogue {
         let fullname = fullname.to_string();
         let reference = store_reference(&fullname)?;
         self.podman.run(&["tag", id.as_str(), &reference], CHANGE_DEADLINE).await?;
-        self.refresh().await?;
+        if let Err(error) = self.refresh().await {
+            tracing::warn!(fullname, "the image store is to be listed again: {error}");
+        }
         // The same name, imported from another registry, means nothing from now on.
         if let Err(error) = self.drop_others(&fullname, &reference).await {
             tracing::warn!(fullname, "the same name from another registry stays: {error}");

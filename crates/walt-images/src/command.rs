@@ -2,6 +2,7 @@
 //! stderr kept for the error message, and the process killed when its caller goes away.
 
 pub mod live;
+mod spawner;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub struct Command {
     input: Option<Vec<u8>>,
     deadline: Duration,
     cancel: CancellationToken,
+    /// Killed with the server.
+    bound: bool,
 }
 
 /// What a subprocess answered.
@@ -99,6 +102,7 @@ impl Command {
             input: None,
             deadline: Duration::from_secs(60),
             cancel: CancellationToken::new(),
+            bound: false,
         }
     }
 
@@ -151,6 +155,14 @@ impl Command {
         self
     }
 
+    /// Has it killed when the server is, by whatever: what it does would be in the way of the next one. Processes that it
+    /// starts are not.
+    #[must_use]
+    pub fn bound(mut self) -> Self {
+        self.bound = true;
+        self
+    }
+
     /// The command line as a person would type it (arguments with spaces quoted), for messages.
     pub fn words(&self) -> String {
         let mut words = self.program.to_string_lossy().into_owned();
@@ -177,6 +189,28 @@ impl Command {
         command
     }
 
+    /// Program and arguments.
+    fn started_as(&self) -> tokio::process::Command {
+        if !self.bound {
+            let mut command = tokio::process::Command::new(&self.program);
+            command.args(&self.args);
+            return command;
+        }
+        let mut command = tokio::process::Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program).args(&self.args);
+        command
+    }
+
+    async fn spawned(
+        &self,
+        mut command: tokio::process::Command,
+    ) -> std::io::Result<tokio::process::Child> {
+        match self.bound {
+            true => spawner::spawn(command).await,
+            false => command.spawn(),
+        }
+    }
+
     /// Runs it; a failure status is an error.
     ///
     /// # Errors
@@ -201,9 +235,8 @@ impl Command {
     /// See [`CommandError`], except `Failed`.
     pub async fn run_any(self) -> Result<Finished, CommandError> {
         let words = self.words();
-        let mut command = tokio::process::Command::new(&self.program);
+        let mut command = self.started_as();
         command
-            .args(&self.args)
             .envs(self.envs.iter().map(|(name, value)| (name, value)))
             .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
@@ -212,7 +245,7 @@ impl Command {
         if let Some(dir) = &self.current_dir {
             command.current_dir(dir);
         }
-        let mut child = command.spawn().map_err(|source| CommandError::Start {
+        let mut child = self.spawned(command).await.map_err(|source| CommandError::Start {
             program: self.program.to_string_lossy().into_owned(),
             command: words.clone(),
             source,

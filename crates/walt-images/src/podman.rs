@@ -123,6 +123,10 @@ impl Podman {
     /// by the caller.
     pub fn command_of(&self, program: &str) -> Command {
         let mut command = Command::new(program).cancel(&self.cancel);
+        // podman has containers to look after that outlive us; what buildah does would only be in the way.
+        if program == "buildah" {
+            command = command.bound();
+        }
         if let Store::At { root, runroot } = &self.store {
             command = command.arg("--root").arg(root).arg("--runroot").arg(runroot);
         }
@@ -135,7 +139,7 @@ impl Podman {
     /// A command of skopeo, to be run by the caller; images of this store are named after
     /// [`Podman::skopeo_prefix`].
     pub fn skopeo(&self) -> Command {
-        let command = Command::new("skopeo").cancel(&self.cancel);
+        let command = Command::new("skopeo").cancel(&self.cancel).bound();
         match &self.settings {
             Some(settings) => command.env("CONTAINERS_CONF", settings),
             None => command,

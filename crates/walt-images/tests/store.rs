@@ -601,3 +601,70 @@ async fn an_image_gets_a_layer() {
     assert!(String::from_utf8_lossy(&capability.stdout).contains("cap_net_raw"));
     podman.run(&["image", "umount", "--all"], Duration::from_secs(60)).await.unwrap();
 }
+
+/// Podman that does not answer says nothing about a working copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_working_copy_is_there_or_not_or_unknown() {
+    use walt_images::session::Working;
+
+    let Some(platform) = Platform::new() else { return };
+    let tree = platform.path("tree");
+    busybox_tree(&tree);
+    let id = platform.import(&tree, "alice/busy:latest").await;
+    let store = Store::At { root: platform.path("store"), runroot: platform.path("run/store") };
+    let stopped = CancellationToken::new();
+    let podman = Podman::open(store, &platform.path("run"), stopped.clone()).await.unwrap();
+    let working = Working::create(&podman, "walt-session-0123", &id).await.unwrap();
+    assert!(working.exists().await.unwrap());
+    assert!(!Working::named(&podman, "walt-session-4567").exists().await.unwrap());
+    working.remove().await.unwrap();
+    assert!(!working.exists().await.unwrap());
+    working.remove().await.unwrap();
+    stopped.cancel();
+    working.exists().await.unwrap_err();
+    working.remove().await.unwrap_err();
+}
+
+/// Not a test: the server that `what_is_bound_ends_with_the_server` kills.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by another test"]
+async fn bound_victim() {
+    let seconds = std::env::var("VICTIM_SECONDS").unwrap();
+    // From a thread that ends before the server does.
+    let task = tokio::task::spawn_blocking(move || {
+        let sleep = Command::new("sleep").arg(seconds).bound().deadline(Duration::from_secs(900));
+        let work = async {
+            tokio::select! { _ = sleep.run() => {}, () = std::future::pending() => {} }
+        };
+        tokio::runtime::Handle::current().spawn(work)
+    });
+    task.await.unwrap().await.unwrap();
+}
+
+#[test]
+fn what_is_bound_ends_with_the_server() {
+    let seconds = format!("987{}", std::process::id());
+    let sleeping = || {
+        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            std::fs::read(entry.path().join("cmdline"))
+                .is_ok_and(|line| line == format!("sleep\0{seconds}\0").as_bytes())
+        })
+    };
+    let until = |wanted: bool| {
+        let limit = Instant::now() + Duration::from_secs(30);
+        while sleeping() != wanted {
+            assert!(Instant::now() < limit, "running: {}", !wanted);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "bound_victim", "--ignored"])
+        .env("VICTIM_SECONDS", &seconds)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    until(true);
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    until(false);
+}

@@ -24,6 +24,7 @@ use crate::served::ServedImages;
 use crate::sessions::Sessions;
 use crate::state::State;
 use crate::tasks::Tasks;
+use crate::workflow::image::recover::Recovery;
 
 /// Where this platform lives.
 #[derive(Clone, Debug)]
@@ -60,6 +61,8 @@ pub struct Platform {
     pub remotes: Remotes,
     /// Who changes which image.
     pub turns: Turns,
+    /// Changes of images that were cut, and are to be settled first.
+    pub recovery: Recovery,
     /// Shells in images.
     pub sessions: Sessions,
     /// Held while the history of an image name and the tags that hold its content are changed together.

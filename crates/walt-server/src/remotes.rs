@@ -1,6 +1,7 @@
 //! Where images come from and go to, beside this server: the registries of `server.conf`, the docker daemon.
 
 use std::collections::HashMap;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -45,7 +46,7 @@ impl Remotes {
         let work_dir = state_dir.join("work");
         let resume_dir = state_dir.join("downloads");
         for dir in [&work_dir, &resume_dir] {
-            std::fs::create_dir_all(dir)?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         let mut settings = Settings::default();
         settings.certificates.insert(0, state_dir.join("certs.d"));

@@ -2,7 +2,29 @@
 
 use crate::failure::Failure;
 use crate::output;
-use std::io::BufRead;
+use crate::terminal::hung_up;
+use std::io::{BufRead, stdin};
+
+/// What came at a prompt.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Typed<T> {
+    /// An answer.
+    Answer(T),
+    /// The end of the input: ctrl-D, or a script that has no more to say.
+    End,
+    /// The terminal was closed: this is no answer of anybody.
+    Gone,
+}
+
+impl<T> Typed<T> {
+    fn or_end(answer: Option<T>) -> Self {
+        match answer {
+            Some(answer) => Self::Answer(answer),
+            None if hung_up(stdin()) => Self::Gone,
+            None => Self::End,
+        }
+    }
+}
 
 /// Asks `Are you sure?`. `yes`: the user already answered on the command line (`--yes`).
 ///
@@ -12,7 +34,7 @@ pub fn confirm(yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
-    let answer = ask(&mut std::io::stdin().lock(), "Are you sure?", output::print);
+    let answer = ask(&mut stdin().lock(), "Are you sure?", output::print);
     if answer {
         output::line("OK.");
         output::line("");
@@ -22,22 +44,22 @@ pub fn confirm(yes: bool) -> Result<(), Failure> {
     }
 }
 
-/// Asks `Are you sure?`; `None` at the end of the input. Nothing is said after the answer.
-pub fn is_sure(yes: bool) -> Option<bool> {
+/// Asks `Are you sure?`. Nothing is said after the answer.
+pub fn is_sure(yes: bool) -> Typed<bool> {
     if yes {
-        return Some(true);
+        return Typed::Answer(true);
     }
-    answer(&mut std::io::stdin().lock(), "Are you sure?", output::print)
+    Typed::or_end(answer(&mut stdin().lock(), "Are you sure?", output::print))
 }
 
-/// A line typed at a prompt, without blanks around; `None` at the end of the input.
-pub fn line(prompt: &str) -> Option<String> {
+/// A line typed at a prompt, without blanks around.
+pub fn line(prompt: &str) -> Typed<String> {
     output::print(prompt);
     let mut line = String::new();
-    match std::io::stdin().lock().read_line(&mut line) {
+    Typed::or_end(match stdin().lock().read_line(&mut line) {
         Ok(0) | Err(_) => None,
         Ok(_) => Some(line.trim().to_owned()),
-    }
+    })
 }
 
 /// Asks until the answer is `y` or `n`. The end of the input means no.
@@ -67,7 +89,7 @@ fn answer(input: &mut dyn BufRead, question: &str, mut say: impl FnMut(&str)) ->
 pub fn wait_for_enter(prompt: &str) -> bool {
     output::print(prompt);
     let mut line = String::new();
-    matches!(std::io::stdin().lock().read_line(&mut line), Ok(count) if count > 0)
+    matches!(stdin().lock().read_line(&mut line), Ok(count) if count > 0)
 }
 
 #[cfg(test)]

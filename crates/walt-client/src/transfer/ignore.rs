@@ -59,7 +59,7 @@ impl Ignored {
             if pattern.is_empty() {
                 continue;
             }
-            let wrong = || format!(".dockerignore: the pattern '{line}' is not understood.");
+            let wrong = || format!("the pattern '{line}' is not understood");
             rules.push(Rule { exception, pattern: parts(&pattern).ok_or_else(wrong)? });
         }
         Ok(Self { rules })

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::podman::{CHANGE_DEADLINE, Podman, PodmanError};
+use crate::podman::{CHANGE_DEADLINE, Podman};
 
 /// Option of `podman build` that marks its containers. The name is seen by the commands of the Dockerfile, not by nodes.
 pub fn mark(operation: &str) -> String {
@@ -14,23 +14,22 @@ fn host(operation: &str) -> String {
     format!("walt-op-{operation}")
 }
 
-/// Removes the containers of the operations `concerned` says yes to. Answers how many went.
-///
-/// # Errors
-/// buildah did not work.
-pub async fn remove(
-    podman: &Podman,
-    concerned: impl Fn(&str) -> bool,
-) -> Result<usize, PodmanError> {
+/// Removes the containers of the operations `concerned` says yes to. Answers how many went; what stays is told in the
+/// journal.
+pub async fn remove(podman: &Podman, concerned: impl Fn(&str) -> bool) -> usize {
     let mut removed = 0;
     for (id, operation) in marked(podman.graph_root()) {
         if concerned(&operation) {
             let command = podman.command_of("buildah").args(["rm", &id]).deadline(CHANGE_DEADLINE);
-            command.run().await?;
-            removed += 1;
+            match command.run().await {
+                Ok(_) => removed += 1,
+                Err(error) => {
+                    tracing::warn!("a container of the build {operation} stays: {error}");
+                }
+            }
         }
     }
-    Ok(removed)
+    removed
 }
 
 /// (container, operation) of the containers of builds.

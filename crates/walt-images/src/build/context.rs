@@ -1,8 +1,10 @@
 //! The files an image is built from, as they come from a client: a tar stream nobody vouches for.
 
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::StatVfs;
 use tar::{Archive, EntryType};
 
 use crate::inside::Inside;
@@ -10,7 +12,7 @@ use crate::inside::Inside;
 /// Most members of an archive.
 const MOST_MEMBERS: usize = 1_000_000;
 /// Bytes written between two looks at the disk.
-const LOOK: u64 = 64 << 20;
+pub const LOOK: u64 = 64 << 20;
 /// Space left on the disk whatever happens.
 pub const RESERVE: u64 = 512 << 20;
 /// Names a Dockerfile may have, the usual first.
@@ -90,7 +92,18 @@ pub fn dockerfile(folder: &Inside) -> io::Result<(&'static str, String)> {
 /// # Errors
 /// `StorageFull`, or the disk does not answer.
 pub fn room(folder: &Path, bytes: u64) -> io::Result<()> {
-    let disk = rustix::fs::statvfs(folder)?;
+    enough(rustix::fs::statvfs(folder)?, bytes)
+}
+
+/// The same on the disk of an open file.
+///
+/// # Errors
+/// Those of [`room`].
+pub fn room_of(file: impl AsFd, bytes: u64) -> io::Result<()> {
+    enough(rustix::fs::fstatvfs(file)?, bytes)
+}
+
+fn enough(disk: StatVfs, bytes: u64) -> io::Result<()> {
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if free < RESERVE.saturating_add(bytes) {
         let text = format!("the disk of the server is nearly full ({} MB free)", free >> 20);

@@ -63,6 +63,8 @@ pub fn bases(text: &str) -> Vec<Base> {
         }
         if let (Some(keyword), Some(stage)) = (rest.next(), rest.next())
             && keyword.text.eq_ignore_ascii_case("AS")
+            // No stage can be called like a file of the server.
+            && stage.text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
         {
             stages.insert(stage.text.to_ascii_lowercase());
         }
@@ -84,9 +86,9 @@ pub fn replaced(text: &str, names: &[(Range<usize>, String)]) -> String {
 }
 
 /// The characters of one instruction with their places, continuation marks and comments in between left out.
-type Instruction = Vec<(usize, char)>;
+pub(super) type Instruction = Vec<(usize, char)>;
 
-fn instructions(text: &str) -> Vec<Instruction> {
+pub(super) fn instructions(text: &str) -> Vec<Instruction> {
     let lines = lines(text);
     let escape = escape(text, &lines);
     let mut found = Vec::new();
@@ -127,7 +129,7 @@ fn instructions(text: &str) -> Vec<Instruction> {
 }
 
 /// Lines without their ends.
-fn lines(text: &str) -> Vec<Range<usize>> {
+pub(super) fn lines(text: &str) -> Vec<Range<usize>> {
     let mut start = 0;
     let ends = |line: &str| {
         let range = start..start + line.trim_end_matches('\n').len();
@@ -138,7 +140,7 @@ fn lines(text: &str) -> Vec<Range<usize>> {
 }
 
 /// The escape character, which a directive at the very top may change.
-fn escape(text: &str, lines: &[Range<usize>]) -> char {
+pub(super) fn escape(text: &str, lines: &[Range<usize>]) -> char {
     for line in lines {
         let line = text[line.clone()].trim().trim_start_matches('\u{feff}');
         let Some((name, value)) = line.strip_prefix('#').and_then(|rest| rest.split_once('='))
@@ -174,12 +176,12 @@ fn heredocs(instruction: &Instruction) -> Vec<(String, bool)> {
     words[1..].iter().filter_map(end).collect()
 }
 
-struct Word {
-    text: String,
-    place: Range<usize>,
+pub(super) struct Word {
+    pub(super) text: String,
+    pub(super) place: Range<usize>,
 }
 
-fn words(instruction: &Instruction) -> Vec<Word> {
+pub(super) fn words(instruction: &Instruction) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
     let mut inside = false;
     for (at, c) in instruction {
@@ -200,7 +202,7 @@ fn words(instruction: &Instruction) -> Vec<Word> {
     words
 }
 
-fn unquoted(text: &str) -> &str {
+pub(super) fn unquoted(text: &str) -> &str {
     for quote in ['"', '\''] {
         if let Some(inner) = text.strip_prefix(quote).and_then(|text| text.strip_suffix(quote)) {
             return inner;
@@ -279,6 +281,7 @@ mod tests {
         assert_eq!(images("FROM ${A:-pc}${B:+no}"), some(&["pc"]));
         assert_eq!(images("FROM $TARGETARCH/x\nFROM ${A:?no}"), [None, None]);
         assert_eq!(images("FROM"), []);
+        assert_eq!(images("FROM a AS dir:/x\nFROM dir:/x"), some(&["a", "dir:/x"]));
     }
 
     #[test]

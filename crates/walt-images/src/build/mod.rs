@@ -4,3 +4,4 @@ pub mod containers;
 pub mod context;
 pub mod dockerfile;
 pub mod git;
+pub mod sources;

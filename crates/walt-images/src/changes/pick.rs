@@ -10,6 +10,8 @@ use super::writer::LayerWriter;
 
 /// Most members of one tar.
 const MAX_MEMBERS: u64 = 4_000_000;
+/// Most bytes of all their paths, which are kept in memory.
+const MAX_PATHS: usize = 256 << 20;
 /// Skipped names that are kept to be told.
 const TOLD: usize = 20;
 /// Attributes a layer can hold, besides `user.*`. Those of the overlay itself mean nothing elsewhere.
@@ -82,6 +84,17 @@ pub fn layer_of(
     layer: &mut LayerWriter,
     summary: &mut Summary,
 ) -> Result<(), ChangesError> {
+    layer_within(MAX_PATHS, from, selection, layer, summary)
+}
+
+/// With another limit on the bytes of all paths.
+pub(super) fn layer_within(
+    most: usize,
+    from: &mut impl Read,
+    selection: &Selection,
+    layer: &mut LayerWriter,
+    summary: &mut Summary,
+) -> Result<(), ChangesError> {
     let mut picker = Picker {
         selection,
         layer,
@@ -91,9 +104,13 @@ pub fn layer_of(
         whiteouts: HashSet::new(),
         removed: HashSet::new(),
     };
-    let mut members = 0;
+    let (mut members, mut paths) = (0, 0_usize);
     while let Some(entry) = next(from)? {
         members += 1;
+        paths = paths.saturating_add(entry.path.len());
+        if paths > most {
+            return Err(ChangesError::TooLarge(format!("paths of more than {most} bytes")));
+        }
         if members > MAX_MEMBERS {
             return Err(ChangesError::TooLarge(format!("more than {MAX_MEMBERS} files")));
         }

@@ -209,3 +209,22 @@ fn references_of_the_overlay_are_refused() {
     let error = layer(dir.path(), &tar, &Selection::default()).unwrap_err();
     assert!(matches!(error, ChangesError::Unfit(_)));
 }
+
+#[test]
+fn paths_that_fill_the_memory_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = LayerWriter::create(&dir.path().join("in.tar")).unwrap();
+    for number in 0..100 {
+        let path = format!("{number:0200}").into_bytes();
+        let entry = Entry { path, kind: b'0', ..Entry::default() };
+        writer.add(&entry, &mut std::io::empty()).unwrap();
+    }
+    let tar = std::fs::read(writer.finish().unwrap().path).unwrap();
+    let within = |most: usize| {
+        let mut writer = LayerWriter::create(&dir.path().join(format!("layer-{most}"))).unwrap();
+        let (selection, mut summary) = (Selection::default(), Summary::default());
+        layer_within(most, &mut &*tar, &selection, &mut writer, &mut summary)
+    };
+    within(20_000).unwrap();
+    assert!(matches!(within(19_999), Err(ChangesError::TooLarge(_))));
+}

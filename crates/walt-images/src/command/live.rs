@@ -26,14 +26,13 @@ impl Command {
     /// To be called last.
     #[must_use]
     pub fn apart(mut self) -> Self {
-        let wrapper =
-            ["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
-        let program = std::mem::replace(&mut self.program, "setpriv".into());
+        let wrapper = ["--pid", "--fork", "--kill-child", "--mount-proc", "--"];
+        let program = std::mem::replace(&mut self.program, "unshare".into());
         let mut args: Vec<_> = wrapper.iter().map(Into::into).collect();
         args.push(program);
         args.append(&mut self.args);
         self.args = args;
-        self
+        self.bound()
     }
 
     /// Runs it and passes on what it says; when nobody listens any more, the rest is dropped and it goes on.
@@ -42,9 +41,8 @@ impl Command {
     /// See [`CommandError`].
     pub async fn run_told(self, told: &mpsc::Sender<Said>) -> Result<(), CommandError> {
         let words = self.words();
-        let mut command = tokio::process::Command::new(&self.program);
+        let mut command = self.started_as();
         command
-            .args(&self.args)
             .envs(self.envs.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -53,7 +51,7 @@ impl Command {
         if let Some(dir) = &self.current_dir {
             command.current_dir(dir);
         }
-        let mut child = command.spawn().map_err(|source| CommandError::Start {
+        let mut child = self.spawned(command).await.map_err(|source| CommandError::Start {
             program: self.program.to_string_lossy().into_owned(),
             command: words.clone(),
             source,

@@ -22,8 +22,8 @@ use super::manifest::Descriptor;
 use super::reference::Digest;
 use super::session::{Request, Session};
 
-/// A try that brings at least this much does not count as failed.
-const PROGRESS: u64 = 1 << 20;
+/// A try that gets at least this much further than all before it does not count as failed.
+pub(super) const PROGRESS: u64 = 1 << 20;
 /// Wait between two looks at a lock that somebody else has.
 const LOCK_POLL: Duration = Duration::from_millis(200);
 /// Pieces that wait to be written.
@@ -131,12 +131,14 @@ async fn download(
     counters.present.fetch_add(sink.length, Ordering::Relaxed);
     moved();
     let mut tries = 1;
+    // A registry without Range begins anew each time: what it brings again is no progress.
+    let mut best = sink.length;
     while sink.length < blob.size {
         let before = sink.length;
         let range = [(RANGE.as_str(), format!("bytes={before}-"))];
         let request = Request {
             headers: if before > 0 { &range } else { &[] },
-            expected: &[StatusCode::RANGE_NOT_SATISFIABLE],
+            expected: if before > 0 { &[StatusCode::RANGE_NOT_SATISFIABLE] } else { &[] },
             ..Request::get(url.clone(), &what)
         };
         let mut response = session.send(&request).await.map_err(end)?;
@@ -147,7 +149,6 @@ async fn download(
                 continue;
             }
         }
-        let start = sink.length;
         let failure = loop {
             match http.chunk(&mut response).await {
                 Ok(Some(chunk)) => {
@@ -168,7 +169,8 @@ async fn download(
         if sink.length == blob.size {
             break;
         }
-        if sink.length - start >= PROGRESS {
+        if sink.length >= best + PROGRESS {
+            best = sink.length;
             tries = 1;
         }
         let cut = RemoteError::Cut {
@@ -196,7 +198,7 @@ async fn download(
 /// Whether an answer starts at byte `at`.
 fn goes_on(response: &Response, at: u64) -> bool {
     if at == 0 {
-        return response.status() != StatusCode::RANGE_NOT_SATISFIABLE;
+        return true;
     }
     let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     response.status() == StatusCode::PARTIAL_CONTENT

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -16,6 +17,12 @@ use super::reference::Digest;
 use super::zstd;
 
 const BLOCK: usize = 512;
+/// Fields of a header (POSIX.1-1988, ustar; star(5)).
+const NAME: Range<usize> = 0..100;
+const TYPE: usize = 156;
+const LINK_NAME: Range<usize> = 157..257;
+const PREFIX: Range<usize> = 345..500;
+const PREFIX_OF_STAR: Range<usize> = 345..476;
 /// Longest extended header (long names, PAX records), in bytes.
 const EXTENDED_MAX: u64 = 1 << 20;
 /// Longest path in an archive, in bytes (`PATH_MAX`).
@@ -117,9 +124,17 @@ fn drain(from: &mut impl Read) -> io::Result<()> {
     Ok(())
 }
 
-/// What extended headers say of the next entry.
+/// What extended headers say of the next entry. Readers differ in which of them counts: each is checked by itself.
 #[derive(Default)]
 struct Extended {
+    long_path: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+    pax: Option<Pax>,
+}
+
+/// The records that matter. An empty one says nothing (POSIX.1-2001, pax).
+#[derive(Default)]
+struct Pax {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
@@ -147,38 +162,103 @@ fn archive(from: &mut impl Read) -> io::Result<()> {
             return Err(hostile("not a tar archive, or a damaged one"));
         }
         let size = header.entry_size()?;
+        // Of two in a row, readers take the first, the last, or both.
+        let once = |before: bool| match before {
+            true => Err(hostile("two headers for one file")),
+            false => Ok(()),
+        };
         match header.entry_type() {
-            EntryType::GNULongName => extended.path = Some(c_text(data(from, size)?)),
-            EntryType::GNULongLink => extended.link = Some(c_text(data(from, size)?)),
-            EntryType::XHeader => records(&data(from, size)?, &mut extended)?,
-            EntryType::XGlobalHeader => drop(data(from, size)?),
+            EntryType::GNULongName => {
+                once(extended.long_path.is_some())?;
+                extended.long_path = Some(c_text(data(from, size)?));
+            }
+            EntryType::GNULongLink => {
+                once(extended.long_link.is_some())?;
+                extended.long_link = Some(c_text(data(from, size)?));
+            }
+            EntryType::XHeader => {
+                once(extended.pax.is_some())?;
+                extended.pax = Some(records(&data(from, size)?)?);
+            }
+            EntryType::XGlobalHeader => {
+                let pax = records(&data(from, size)?)?;
+                if pax.path.is_some() || pax.link.is_some() || pax.size.is_some() {
+                    return Err(hostile("a PAX header that names all files"));
+                }
+            }
             kind => {
                 let extended = std::mem::take(&mut extended);
-                let path = extended.path.unwrap_or_else(|| header.path_bytes().into_owned());
-                check_path(&path, kind == EntryType::Directory)?;
-                if kind == EntryType::Link {
-                    let link = extended
-                        .link
-                        .or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
-                    check_link(&path, &link.unwrap_or_default())?;
-                }
-                let has_data = !matches!(
-                    kind,
-                    EntryType::Link
-                        | EntryType::Symlink
-                        | EntryType::Char
-                        | EntryType::Block
-                        | EntryType::Directory
-                        | EntryType::Fifo
-                );
-                let size = if has_data { extended.size.unwrap_or(size) } else { 0 };
-                if kind == EntryType::GNUSparse {
-                    return Err(hostile(format!("{}: old sparse format", shown(&path))));
-                }
-                skip(from, size.checked_next_multiple_of(BLOCK as u64).unwrap_or(u64::MAX))?;
+                let left = entry(&block, kind, size, &extended)?;
+                skip(from, left.checked_next_multiple_of(BLOCK as u64).unwrap_or(u64::MAX))?;
             }
         }
     }
+}
+
+/// Checks an entry; answers how many bytes of content follow.
+fn entry(block: &[u8; BLOCK], kind: EntryType, size: u64, extended: &Extended) -> io::Result<u64> {
+    let is_directory = kind == EntryType::Directory;
+    let pax = extended.pax.as_ref();
+    let given = |long: &Option<Vec<u8>>, pax: Option<&Vec<u8>>| -> Vec<Vec<u8>> {
+        long.iter().chain(pax).filter(|text| !text.is_empty()).cloned().collect()
+    };
+    let mut paths = given(&extended.long_path, pax.and_then(|pax| pax.path.as_ref()));
+    paths.extend(header_paths(block, !paths.is_empty()));
+    for path in &paths {
+        check_path(path, is_directory)?;
+    }
+    let path = paths.first().map(Vec::as_slice).unwrap_or_default();
+    if kind == EntryType::Link {
+        let mut links = given(&extended.long_link, pax.and_then(|pax| pax.link.as_ref()));
+        let link = c_text(block[LINK_NAME].to_vec());
+        if !links.is_empty() {
+            links.extend(Some(whole_parts(link)).filter(|link| !link.is_empty()));
+        } else {
+            links.push(link);
+        }
+        for link in &links {
+            check_link(path, link)?;
+        }
+    }
+    if kind == EntryType::GNUSparse {
+        return Err(hostile(format!("{}: old sparse format", shown(path))));
+    }
+    let size = pax.and_then(|pax| pax.size).unwrap_or(size);
+    // A directory in old archives: to some readers, nothing follows it.
+    let old_directory = block[TYPE] == 0 && paths.iter().any(|path| path.ends_with(b"/"));
+    if old_directory && size > 0 {
+        return Err(hostile(format!("{}: a directory with content", shown(path))));
+    }
+    let has_data = !matches!(
+        kind,
+        EntryType::Link
+            | EntryType::Symlink
+            | EntryType::Char
+            | EntryType::Block
+            | EntryType::Directory
+            | EntryType::Fifo
+    );
+    Ok(if has_data { size } else { 0 })
+}
+
+/// The paths that readers could take from a header: without prefix, with that of POSIX, with the shorter one of star;
+/// some look for one in headers of GNU as well. `overridden`: another header has the whole path.
+fn header_paths(block: &[u8; BLOCK], overridden: bool) -> Vec<Vec<u8>> {
+    let name = c_text(block[NAME].to_vec());
+    let name = if overridden { whole_parts(name) } else { name };
+    let prefixes = [PREFIX, PREFIX_OF_STAR].map(|place| c_text(block[place].to_vec()));
+    let prefixed = prefixes.iter().filter(|prefix| !prefix.is_empty());
+    let prefixed = prefixed.map(|prefix| [prefix.as_slice(), b"/", &name].concat());
+    std::iter::once(name.clone()).chain(prefixed).collect()
+}
+
+/// A name that fills its field may be cut: without its last part.
+fn whole_parts(mut name: Vec<u8>) -> Vec<u8> {
+    if name.len() == NAME.len() {
+        let end = name.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        name.truncate(end);
+    }
+    name
 }
 
 /// Fills a block; false at the end of the archive.
@@ -227,8 +307,9 @@ fn c_text(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// PAX records: `<length> <key>=<value>\n` (POSIX.1-2001, pax).
-fn records(bytes: &[u8], into: &mut Extended) -> io::Result<()> {
+fn records(bytes: &[u8]) -> io::Result<Pax> {
     let bad = || hostile("a PAX header that makes no sense");
+    let mut pax = Pax::default();
     let mut rest = bytes;
     while !rest.is_empty() {
         let blank = rest.iter().position(|byte| *byte == b' ').ok_or_else(bad)?;
@@ -241,17 +322,24 @@ fn records(bytes: &[u8], into: &mut Extended) -> io::Result<()> {
         rest = &rest[length..];
         let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(bad)?;
         let (key, value) = (&record[..equals], &record[equals + 1..]);
-        match key {
-            b"path" => into.path = Some(value.to_vec()),
-            b"linkpath" => into.link = Some(value.to_vec()),
+        let twice = match key {
+            b"path" => pax.path.replace(value.to_vec()).is_some(),
+            b"linkpath" => pax.link.replace(value.to_vec()).is_some(),
             b"size" => {
                 let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-                into.size = Some(size.ok_or_else(bad)?);
+                pax.size.replace(size.ok_or_else(bad)?).is_some()
             }
-            _ => {}
+            // The file has another name and another size than its headers say.
+            _ if key.starts_with(b"GNU.sparse.") => {
+                return Err(hostile("a file in a sparse format"));
+            }
+            _ => false,
+        };
+        if twice {
+            return Err(bad());
         }
     }
-    Ok(())
+    Ok(pax)
 }
 
 fn shown(path: &[u8]) -> String {
@@ -378,6 +466,62 @@ mod tests {
         cut.set_size(1 << 40);
         cut.set_cksum();
         assert!(refusal(cut.as_bytes().to_vec()).contains("cannot be read"));
+    }
+
+    #[test]
+    fn whatever_a_reader_takes_for_the_name() {
+        let pax = |text: &str| {
+            let digits = (1..4).find(|n| (text.len() + 2 + n).to_string().len() == *n).unwrap();
+            let record = format!("{} {text}\n", text.len() + 2 + digits);
+            entry(b"x", EntryType::XHeader, b"", record.as_bytes())
+        };
+        let long = |path: &[u8]| entry(b"x", EntryType::GNULongName, b"", path);
+        let after = |about: &[Vec<u8>], path: &[u8]| refusal([about.concat(), file(path)].concat());
+        assert!(after(&[pax("GNU.sparse.major=1")], b"fine").contains("sparse"));
+        assert!(after(&[pax("GNU.sparse.name=../x")], b"fine").contains("sparse"));
+        assert!(after(&[pax("path=")], b"../x").contains("leaves the image"));
+        assert!(after(&[long(b"\0")], b"../x").contains("leaves the image"));
+        assert!(after(&[long(b"a/../../x\0"), pax("path=ok")], b"fine").contains("leaves"));
+        assert!(after(&[pax("path=.."), long(b"ok\0")], b"fine").contains("leaves"));
+        assert!(after(&[pax("path=ok")], b"/abs").contains("absolute"));
+        assert!(after(&[pax("size=9"), pax("path=ok")], b"fine").contains("two headers"));
+        assert!(after(&[long(b"a\0"), long(b"a\0")], b"fine").contains("two headers"));
+        let mut all = pax("path=ok");
+        all = changed(all, |header| header[TYPE] = b'g');
+        assert!(after(&[all], b"fine").contains("all files"));
+        let hard = entry(b"hard", EntryType::Link, b"../../x", b"");
+        for about in ["linkpath=ok", "linkpath="] {
+            assert!(refusal([pax(about), hard.clone()].concat()).contains("a link to"));
+        }
+        for prefix in [PREFIX, PREFIX_OF_STAR] {
+            let mut path = vec![b'a'; prefix.len()];
+            path[prefix.len() - 3..].copy_from_slice(b"/..");
+            let with = |header: &mut [u8]| header[prefix.clone()].copy_from_slice(&path);
+            assert!(refusal(changed(file(b"fine"), with)).contains("leaves the image"));
+        }
+        let old = changed(file(b"directory/"), |header| header[TYPE] = 0);
+        assert!(refusal(old).contains("a directory with content"));
+
+        // What tools write for long names: the beginning, wherever it is cut.
+        let mut cut = vec![b'a'; 100];
+        cut[97..].copy_from_slice(b"/..");
+        let whole = [cut.as_slice(), b"hidden/file\0"].concat();
+        assert_eq!(checked([long(&whole), file(&cut)].concat(), 1 << 20), Ok(()));
+        let comment = changed(pax("comment=x"), |header| header[TYPE] = b'g');
+        assert_eq!(checked([comment, file(b"fine")].concat(), 1 << 20), Ok(()));
+        let times =
+            |header: &mut [u8]| header[PREFIX.start..][..11].copy_from_slice(b"14213376000");
+        assert_eq!(checked(changed(file(b"fine"), times), 1 << 20), Ok(()));
+    }
+
+    /// An archive with another first header.
+    fn changed(mut tar: Vec<u8>, change: impl Fn(&mut [u8])) -> Vec<u8> {
+        let mut header = Header::new_old();
+        header.as_mut_bytes().copy_from_slice(&tar[..BLOCK]);
+        change(header.as_mut_bytes());
+        header.set_cksum();
+        tar[..BLOCK].copy_from_slice(header.as_bytes());
+        tar
     }
 
     #[test]

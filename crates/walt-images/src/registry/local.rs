@@ -209,7 +209,7 @@ pub(super) async fn export(
 
 /// What it copies was verified by us, or is our own: signatures are nobody's business here.
 fn skopeo(work_dir: &Path) -> Command {
-    Command::new("skopeo").arg("--insecure-policy").arg("--tmpdir").arg(work_dir)
+    Command::new("skopeo").bound().arg("--insecure-policy").arg("--tmpdir").arg(work_dir)
 }
 
 /// Bytes free for us on the file system of a directory.

@@ -19,7 +19,7 @@ use super::{OnTransfer, Pulled, RemoteError, Stage, Transfer, Workplace};
 use crate::Podman;
 
 /// Bytes left free on the disk, whatever an image wants.
-const RESERVE: u64 = 256 << 20;
+pub(super) const RESERVE: u64 = 256 << 20;
 
 /// One layer to bring.
 struct Layer<'m> {
@@ -95,7 +95,8 @@ pub(super) async fn pull(
 }
 
 async fn forget(podman: &Podman, tag: &str) {
-    let result = podman.run(&["untag", tag], crate::podman::CHANGE_DEADLINE).await;
+    // With the name only once, all names of the image would go.
+    let result = podman.run(&["untag", tag, tag], crate::podman::CHANGE_DEADLINE).await;
     if let Err(error) = result {
         tracing::warn!(tag, %error, "temporary name stays");
     }
@@ -191,7 +192,7 @@ impl Downloads<'_> {
     }
 }
 
-fn no_room(needed: u64, free: u64) -> RemoteError {
+pub(super) fn no_room(needed: u64, free: u64) -> RemoteError {
     RemoteError::NoRoom { needed: needed.div_ceil(1 << 20), free: free >> 20 }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::known::Known;
 use super::local::{self, Layers};
 use super::manifest::{Compressed, Configuration, Manifest};
+use super::pull::{RESERVE, no_room};
 use super::reference::{Digest, Reference};
 use super::session::Session;
 use super::upload::{self, Upload};
@@ -53,6 +54,14 @@ pub(super) async fn push(
                 break;
             }
         }
+    }
+    let needed = stored.manifest.layers.iter().zip(&diff_ids);
+    let needed = needed.filter(|(_, diff_id)| !there.contains_key(diff_id));
+    // Compressed, they are not larger than they are in the store.
+    let needed = needed.fold(0_u64, |sum, (layer, _)| sum.saturating_add(layer.size));
+    let free = local::free_bytes(&dir)?.saturating_sub(RESERVE);
+    if needed > free {
+        return Err(no_room(needed, free));
     }
     let mut layers = local::export(place.podman, id, &dir, place.work_dir).await?;
     if layers.len() != diff_ids.len() {

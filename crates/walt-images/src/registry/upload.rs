@@ -12,6 +12,7 @@ use reqwest::{Body, Method, Response, StatusCode, Url};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::RemoteError;
+use super::blob::PROGRESS;
 use super::reference::{Digest, Reference};
 use super::session::{Request, Session};
 
@@ -89,7 +90,7 @@ pub(super) async fn blob(
     let http = session.http;
     let what = format!("layer {}", upload.digest.short());
     let mut url = open(session, repository, &what).await?;
-    let mut done = 0;
+    let (mut done, mut best) = (0, 0);
     let mut tries = 1;
     while done < upload.size {
         let sent = Arc::new(AtomicU64::new(0));
@@ -148,7 +149,8 @@ pub(super) async fn blob(
                 done = 0;
             }
         }
-        if done > before {
+        if done >= best + PROGRESS {
+            best = done;
             tries = 1;
         }
         moved(signed(done) - signed(before + counted));

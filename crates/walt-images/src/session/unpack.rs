@@ -15,6 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use tar::{Archive, Entry, EntryType, Header};
 
+use crate::build::context::{LOOK, room_of};
 use crate::inside::Inside;
 
 /// Longest name, link target or extended header, in bytes.
@@ -45,7 +46,7 @@ struct Extended {
 /// link to one, is filled. `progress` is told the bytes written so far.
 ///
 /// # Errors
-/// Those of reading and writing; a stream that is no archive, is cut, is empty, or leads outside.
+/// Those of reading and writing; a stream that is no archive, is cut, is empty, or leads outside; the disk is nearly full.
 pub fn unpack(
     stream: impl Read,
     files: &Inside,
@@ -340,6 +341,10 @@ fn copy(
             progress(before + done);
             return Ok(done);
         }
+        let total = before + done;
+        if done == 0 || total / LOOK < (total + count as u64) / LOOK {
+            room_of(&*to, 0)?;
+        }
         to.write_all(&chunk[..count])?;
         done += count as u64;
         progress(before + done);
@@ -470,6 +475,31 @@ mod tests {
         let stream = header.as_bytes().chain(io::repeat(b'x'));
         let error = unpack(stream, &place.files, Path::new("/srv"), |_| {}).unwrap_err();
         assert!(error.to_string().contains("too long"), "{error}");
+    }
+
+    #[test]
+    fn a_disk_is_not_filled() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let on_disk = |verb: &str| {
+            let mut command = std::process::Command::new(verb);
+            if verb == "mount" {
+                command.args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]);
+            }
+            assert!(command.arg(dir.path()).status().unwrap().success());
+        };
+        on_disk("mount");
+        let files = Inside::enter(dir.path()).unwrap();
+        let stream = archive(&[("f", EntryType::Regular, "")]);
+        let unpacked = unpack(stream.as_slice(), &files, Path::new("/"), |_| {});
+        let written = std::fs::read(dir.path().join("f")).unwrap();
+        drop(files);
+        on_disk("umount");
+        assert_eq!(unpacked.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(written.is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::catalogue::ImageId;
-use crate::command::Command;
+use crate::command::{Command, CommandError};
 use crate::podman::{CHANGE_DEADLINE, Podman, PodmanError};
 
 use super::SessionError;
@@ -55,12 +55,24 @@ impl Working {
     }
 
     /// Whether it is there.
-    pub async fn exists(&self) -> bool {
-        self.buildah()
-            .args(["inspect", "--format", "{{.ContainerID}}", &self.name])
-            .run()
-            .await
-            .is_ok()
+    ///
+    /// # Errors
+    /// podman did not work: nothing is known of it then.
+    pub async fn exists(&self) -> Result<bool, SessionError> {
+        let args = ["container", "exists", "--external", &self.name];
+        let asked = self.podman.command_of("podman").args(args).deadline(CHANGE_DEADLINE);
+        let words = asked.words();
+        let answer = asked.run_any().await.map_err(PodmanError::from)?;
+        match answer.status.code() {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            _ => Err(PodmanError::from(CommandError::Failed {
+                command: words,
+                status: answer.status,
+                stderr: answer.stderr.trim().to_owned(),
+            })
+            .into()),
+        }
     }
 
     /// The directory with its files; mounted if it was not.
@@ -90,7 +102,7 @@ impl Working {
     /// buildah did not work.
     pub async fn remove(&self) -> Result<(), SessionError> {
         match self.buildah().args(["rm", &self.name]).run().await {
-            Err(error) if self.exists().await => Err(PodmanError::from(error).into()),
+            Err(error) if self.exists().await? => Err(PodmanError::from(error).into()),
             _ => Ok(()),
         }
     }

@@ -129,6 +129,35 @@ async fn cuts_and_ends() {
     pull_from(&platform, &server).await.unwrap();
     platform.run(&["rmi", "-af"]).await;
 
+    // It cuts each time, after more than a little: that is no progress the second time.
+    let (stuck, blob) = (made.clone(), layer.clone());
+    let server = Server::new(move |asked| {
+        let mut asked = asked.clone();
+        asked.headers.remove("range");
+        let mut answer = stuck.answer(&asked);
+        if asked.path.ends_with(&blob) {
+            answer.cut = Some(2_500_000);
+        }
+        answer
+    })
+    .await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), pull_from(&platform, &server)).await;
+    let error = ended.expect("it tries without end").unwrap_err();
+    assert!(matches!(error, RemoteError::Cut { .. }), "{error:?}");
+    let downloads = || server.count(&format!("/v2/x/img/blobs/{layer}"));
+    assert!((2..=4).contains(&downloads()), "{}", downloads());
+
+    // It says that a range is wrong where none was asked for.
+    let (odd, blob) = (made.clone(), layer.clone());
+    let server = Server::new(move |asked| match asked.path.ends_with(&blob) {
+        true => Answer::new(416, ""),
+        false => odd.answer(asked),
+    })
+    .await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), pull_from(&platform, &server)).await;
+    let error = ended.expect("it tries without end").unwrap_err();
+    assert!(error.to_string().contains("416"), "{error}");
+
     // Always cut, without progress.
     let (cut, blob) = (made.clone(), layer.clone());
     let error = refused(&platform, move |asked| {
@@ -228,6 +257,24 @@ async fn documents() {
             .await;
     assert_eq!(error.to_string(), "'x/img:latest' is not there for amd64, only for arm64, s390x");
 
+    // For several: the one that is wanted comes, whatever its place.
+    let (fits, other) = (Made::ordinary(20_000), Made::ordinary(10_000));
+    let digest = |made: &Made| walt_images::registry::Digest::of(&made.manifest).to_string();
+    let several = json!({ "schemaVersion": 2, "manifests": [
+        entry(&digest(&other), "arm64"), entry(&digest(&fits), "amd64"), entry(&zero, "s390x")] });
+    let (several, place, layer) = (several.to_string(), digest(&fits), fits.layer.clone());
+    let server = Server::new(move |asked| match asked.path.rsplit('/').next() {
+        Some("latest") => Answer::new(200, several.clone()).with("content-type", INDEX),
+        Some(name) if asked.path.contains("/manifests/") && name != place => Answer::new(404, ""),
+        _ => fits.answer(asked),
+    })
+    .await;
+    let pulled = pull_from(&platform, &server).await.unwrap();
+    assert_eq!(server.count(&format!("/v2/x/img/blobs/{layer}")), 1);
+    let args = ["image", "inspect", "--format", "{{.Architecture}} {{.Id}}", TAG];
+    assert_eq!(platform.run(&args).await, format!("amd64 {}", pulled.id));
+    platform.run(&["rmi", "-af"]).await;
+
     let error = refused(&platform, |_| Answer::new(200, "<html>")).await;
     assert!(matches!(error, RemoteError::Answer { .. }), "{error:?}");
     let unlabelled = Made::of(&[0; 1024], json!(null));
@@ -254,6 +301,32 @@ async fn archives() {
         [(&b"../../etc/cron.d/x"[..], "leaves the image"), (b"/etc/cron.d/x", "absolute")]
     {
         let made = Made::with_entry(name);
+        let error = refused(&platform, move |asked| made.answer(asked)).await;
+        assert!(matches!(error, RemoteError::HostileLayer { .. }), "{error:?}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    // Other headers than the first say the name: none of them, both of them, another size.
+    let record = |kind: u8, content: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::new(kind));
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        let mut bytes = [header.as_bytes(), content].concat();
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    };
+    for (about, name, words) in [
+        (record(b'x', b"8 path=\n"), &b"../../etc/cron.d/x"[..], "leaves the image"),
+        (record(b'L', b"../../etc/cron.d/x\0"), b"fine", "leaves the image"),
+        (record(b'x', b"30 path=../../etc/cron.d/xyz1\n"), b"fine", "leaves the image"),
+        (record(b'x', b"35 GNU.sparse.name=../etc/cron.d/x\n"), b"fine", "sparse"),
+        (
+            [record(b'x', b"29 path=../../etc/cron.d/xyz\n"), record(b'L', b"fine\0")].concat(),
+            b"fine",
+            "leaves the image",
+        ),
+    ] {
+        let made = Made::after(&about, name);
         let error = refused(&platform, move |asked| made.answer(asked)).await;
         assert!(matches!(error, RemoteError::HostileLayer { .. }), "{error:?}");
         assert!(error.to_string().contains(words), "{error}");

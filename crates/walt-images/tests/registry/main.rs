@@ -6,6 +6,7 @@
 
 mod docker;
 mod hostile;
+mod jfrog;
 mod real;
 mod server;
 mod support;

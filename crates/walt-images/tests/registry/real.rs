@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use walt_images::command::Command;
-use walt_images::registry::{Credentials, Reference, Remote, RemoteError, Stage, Use};
+use walt_images::registry::{Credentials, Reference, Remote, RemoteError, Stage, Transfer, Use};
 use walt_model::server_conf::{RegistryAuth, RegistryProtocol};
 
 use crate::support::*;
@@ -80,6 +80,16 @@ async fn an_image_goes_to_a_registry_and_comes_to_another_server() {
     assert_eq!((&home.id, &home.digest), (&id, &pushed.digest));
     println!("taken back: {home:?}");
 
+    // A disk without room for the export: nothing is written to it.
+    let work = here.work();
+    let small = ["-t", "tmpfs", "-o", "size=64m", "tmpfs", work.to_str().unwrap()];
+    Command::new("mount").args(small).run().await.unwrap();
+    let place = here.place(&work, &resume);
+    let third: Reference = "carol/full".parse().unwrap();
+    let local = here.image("docker.io/alice/full:latest", 2 << 20).await;
+    let error = remote.push(&local, &third, None, &place, &quiet).await.unwrap_err();
+    assert!(matches!(error, RemoteError::NoRoom { .. }), "{error:?}");
+
     let missing: Reference = "alice/none".parse().unwrap();
     let error = remote.inspect(&missing, &amd64(), None).await.unwrap_err();
     assert_eq!(error.to_string(), "alice/none:latest was not found on registry 'here'");
@@ -144,8 +154,21 @@ async fn transfers_are_cut_and_go_on() {
     // An upload is cut in the middle: this registry wants the whole layer again.
     let once = Relay::to(registry.port, 5 << 20, i64::MAX).await;
     let place = platform.place(&work, &resume);
-    let pushed = plain(once.port).push(&id, &image, None, &place, &quiet).await.unwrap();
+    let seen = Mutex::new(Vec::new());
+    let record = |transfer: Transfer| {
+        if transfer.stage == Stage::Uploading {
+            seen.lock().unwrap().push(transfer);
+        }
+    };
+    let pushed = plain(once.port).push(&id, &image, None, &place, &record).await.unwrap();
     platform.run(&["rmi", "-af"]).await;
+    // What was told goes back by what was lost, and ends at the whole.
+    let seen = seen.into_inner().unwrap();
+    let last = seen.last().unwrap();
+    assert_eq!(Some(last.done), last.total);
+    assert!(seen.iter().all(|told| Some(told.done) <= told.total), "{seen:?}");
+    let back = seen.windows(2).filter(|pair| pair[1].done + (1 << 20) < pair[0].done).count();
+    assert_eq!(back, 1, "{seen:?}");
 
     // Download: so often that it is given up...
     assert!(once.budget.load(Ordering::Relaxed) > 1 << 40);

@@ -177,12 +177,17 @@ impl Made {
 
     /// With an entry of this name, whatever it is.
     pub fn with_entry(name: &[u8]) -> Self {
+        Self::after(&[], name)
+    }
+
+    /// The same after these blocks of the archive.
+    pub fn after(blocks: &[u8], name: &[u8]) -> Self {
         let mut header = tar::Header::new_gnu();
         header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name);
         header.set_size(0);
         header.set_mode(0o644);
         header.set_cksum();
-        let mut tar = header.as_bytes().to_vec();
+        let mut tar = [blocks, header.as_bytes()].concat();
         tar.extend([0; 1024]);
         Self::of(&tar, json!({ "walt.node.models": "pc-x86-64" }))
     }

@@ -134,6 +134,7 @@ impl From<WorkflowError> for Failure {
             WorkflowError::State(error) => return error.into(),
             WorkflowError::Move(error) => return super::image::registry::failure(error),
             WorkflowError::Serve { .. } => (ErrorKind::Unavailable, None),
+            WorkflowError::Unsettled => (ErrorKind::Unavailable, None),
             WorkflowError::Busy(_) => (ErrorKind::Conflict, Some("try again when it has ended")),
             WorkflowError::Store(_) => (ErrorKind::Unavailable, Some("is podman installed?")),
             WorkflowError::Foreign(_) => {

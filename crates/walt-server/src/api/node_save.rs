@@ -3,8 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use walt_images::turn::{Task, Turn};
-use walt_model::sentence::sentence;
-use walt_model::{DownCause, ImageFullName, ImageName};
+use walt_model::{ImageFullName, ImageName};
 use walt_proto::api::error::GateMode;
 use walt_proto::api::node::SaveNode;
 use walt_proto::api::{ApiError, ErrorKind, Event};
@@ -14,13 +13,13 @@ use super::caller::Caller;
 use super::extract::{Body, Name};
 use super::failure::Failure;
 use super::gate;
-use super::node::tell_reboots;
+use super::image::reboot_users;
 use super::stream::{Reporter, events};
 use crate::killpoint;
 use crate::platform::Platform;
 use crate::registry::Device;
 use crate::workflow::WorkflowError;
-use crate::workflow::image::{Origin, put, take, users};
+use crate::workflow::image::{Origin, Put, check, put, take, users};
 use crate::workflow::save::{Made, SaveError, Workspace, make};
 
 pub(super) async fn save(
@@ -50,7 +49,10 @@ pub(super) async fn save(
         let saved = one(&platform, &device, &image, &turn, &origin, &space, &report).await;
         killpoint::reached("save: before the end");
         space.close().await;
-        saved.map(|()| None)
+        let put = saved?;
+        drop(turn);
+        reboot_users(&platform, put, &report).await;
+        Ok(None)
     }))
 }
 
@@ -78,7 +80,7 @@ async fn one(
     origin: &Origin,
     space: &Workspace<'_>,
     report: &Reporter,
-) -> Result<(), Failure> {
+) -> Result<Put, Failure> {
     let out = async |text: String| report.send(Event::Out { text: text + "\n" }).await;
     out(format!("** Reading what changed on node {}", device.name)).await;
     let note = format!("walt node save {} {}", device.name, image.name());
@@ -92,14 +94,12 @@ async fn one(
         out(line).await;
     }
     out("** Verifying the image".to_owned()).await;
+    for text in check::warnings(&check::look(platform, &made.id, &[]).await?) {
+        report.send(Event::Err { text }).await;
+    }
     let put = put(platform, turn, image, &made.id, origin, report).await?;
     out("OK".to_owned()).await;
-    if !put.nodes.is_empty() {
-        let names: Vec<String> = put.nodes.iter().map(|node| node.name.to_string()).collect();
-        out(sentence("Trying to reboot {} using this image...", "node", &names)).await;
-        tell_reboots(platform, put.nodes, false, DownCause::ImageChange, report).await;
-    }
-    Ok(())
+    Ok(put)
 }
 
 /// What the user should know about what was saved.

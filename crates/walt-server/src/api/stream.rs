@@ -29,6 +29,13 @@ pub struct Reporter {
 }
 
 impl Reporter {
+    /// One, and what it tells.
+    #[cfg(test)]
+    pub fn pair() -> (Self, mpsc::Receiver<Event>) {
+        let (events, receiver) = mpsc::channel(QUEUE);
+        (Self { events }, receiver)
+    }
+
     /// Tells an event. False when nobody listens any more.
     pub async fn send(&self, event: Event) -> bool {
         self.events.send(event).await.is_ok()
@@ -48,6 +55,10 @@ impl Reporter {
 impl Progress for Reporter {
     fn label(&self, text: &str) {
         self.hint(Event::Label { text: text.to_owned() });
+    }
+
+    fn warn(&self, text: &str) {
+        self.hint(Event::Err { text: text.to_owned() });
     }
 
     fn amount(&self, what: &str, done: u64, total: Option<u64>) {

@@ -120,9 +120,9 @@ fn ready(platform: &Platform) {
 /// How long a standby may take to make room for the server.
 const HANDOVER: Duration = Duration::from_secs(3);
 
-/// Directories of the state no user of this machine may enter: root of a node decides what is in
-/// them (a program with the setuid bit in `/persist` would be root here too).
-const PRIVATE: [&str; 3] = ["nodes", "roots", "virtual"];
+/// Directories of the state no user of this machine may enter: root of a node or an image decides what is in
+/// them (a program with the setuid bit in `/persist` would be root here too), and images may hold secrets.
+const PRIVATE: [&str; 6] = ["downloads", "nodes", "roots", "sessions", "virtual", "work"];
 
 /// The directories of a platform.
 #[derive(Clone, Debug)]

@@ -153,6 +153,7 @@ async fn open(
         images: ServedImages::new(catalogue, roots, layer, index_dir, readers),
         remotes: remotes.context("directories of downloads")?,
         turns: Default::default(),
+        recovery: Default::default(),
         sessions: Default::default(),
         holding: tokio::sync::Mutex::default(),
         persist: PersistDirs::open(&places.state).context("persistent directories")?,

@@ -32,6 +32,9 @@ pub trait Progress: Send + Sync {
 
     /// Bytes it has moved, of how many when that is known.
     fn amount(&self, _what: &str, _done: u64, _total: Option<u64>) {}
+
+    /// What a person should know though nothing failed: whole lines.
+    fn warn(&self, _text: &str) {}
 }
 
 /// Why a workflow did not do what it was asked. The messages are what users read.
@@ -54,6 +57,11 @@ pub enum WorkflowError {
     /// Somebody else changes this image.
     #[error(transparent)]
     Busy(#[from] walt_images::turn::Busy),
+    /// What was cut is not settled.
+    #[error(
+        "Images cannot be changed yet: the server is still finishing or undoing what was cut. Please try again in a minute."
+    )]
+    Unsettled,
     /// The image store does not work.
     #[error("The image store did not answer: {0}.")]
     Store(#[from] walt_images::CatalogueError),

@@ -89,7 +89,7 @@ pub struct Made {
 
 /// What one save uses for itself: a directory, the name of the image that is made, and one that holds the image below.
 pub struct Workspace<'a> {
-    space: Space<'a>,
+    space: Space,
     podman: &'a Podman,
     below: String,
 }

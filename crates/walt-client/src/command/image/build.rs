@@ -5,6 +5,7 @@ use crate::failure::{Failure, Outcome};
 use crate::gate::with_consent;
 use crate::grammar::{Args, Command, Kind, Positional, Switch, YES};
 use crate::operation::follow;
+use crate::output;
 use crate::server::query;
 use crate::server::stream::EventStream;
 use crate::terminal::spinner::Spinner;
@@ -94,7 +95,11 @@ fn run(args: &Args) -> Outcome {
     };
     let events = with_consent(yes(args), attempt)?;
     events.set_label("Building");
-    follow(events)
+    follow(events).inspect_err(|failure| {
+        if matches!(failure, Failure::Server(_)) {
+            output::line("See 'walt help show image-build' for more info.");
+        }
+    })
 }
 
 /// A directory on its way.
@@ -111,16 +116,9 @@ impl Sent {
         if !directory.is_dir() {
             return Err(Failure::plain(format!("There is no directory {shown}.")));
         }
-        let ignored = match std::fs::File::open(directory.join(".dockerignore")) {
-            Ok(file) => {
-                let mut text = String::new();
-                file.take(LARGEST).read_to_string(&mut text).map_err(|error| {
-                    Failure::plain(format!("Cannot read {shown}/.dockerignore: {error}."))
-                })?;
-                Ignored::parse(&text).map_err(Failure::plain)?
-            }
-            Err(_) => Ignored::default(),
-        };
+        let ignored = ignored(directory).map_err(|why| {
+            Failure::plain(format!("{shown}/.dockerignore cannot be used: {why}."))
+        })?;
         let stream = TarStream::without(directory, ".", ignored)
             .map_err(|error| Failure::plain(format!("Cannot read {shown}: {error}.")))?;
         Ok(Self { stream, bytes: 0, problem: None })
@@ -131,6 +129,21 @@ impl Sent {
         spinner.set_label("Sending the directory");
         Told { sent: self, spinner }
     }
+}
+
+/// What stays here. Only without such a file it is nothing: what it names may be secret.
+fn ignored(directory: &Path) -> Result<Ignored, String> {
+    let file = match std::fs::File::open(directory.join(".dockerignore")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ignored::default()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let mut text = String::new();
+    file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    if text.len() as u64 > LARGEST {
+        return Err(format!("it is larger than {} kB", LARGEST / 1000));
+    }
+    Ignored::parse(&text)
 }
 
 struct Told<'a> {
@@ -156,5 +169,29 @@ impl Read for Told<'_> {
                 Err(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_cannot_be_read_is_not_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join(".dockerignore");
+        assert!(ignored(dir.path()).is_ok());
+        let long = "secret\n".repeat(usize::try_from(LARGEST).unwrap() / 7 + 1);
+        std::fs::write(&list, long).unwrap();
+        assert!(ignored(dir.path()).unwrap_err().contains("larger than"));
+        std::fs::write(&list, [0xff]).unwrap();
+        ignored(dir.path()).unwrap_err();
+        std::fs::remove_file(&list).unwrap();
+        std::fs::create_dir(&list).unwrap();
+        ignored(dir.path()).unwrap_err();
+        std::fs::remove_dir(&list).unwrap();
+        std::os::unix::fs::symlink(".dockerignore", &list).unwrap();
+        ignored(dir.path()).unwrap_err();
     }
 }

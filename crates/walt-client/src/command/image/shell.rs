@@ -7,7 +7,8 @@ use crate::operation::follow;
 use crate::output;
 use crate::server::Server;
 use crate::session::{self, Input};
-use crate::terminal::{self, confirm, signals};
+use crate::terminal::confirm::{self, Typed};
+use crate::terminal::{self, signals};
 use walt_proto::api::image::session::{ImageShell, OpenShell, SaveShell, ShellMode};
 use walt_proto::api::{Empty, ErrorKind, route, session as api};
 
@@ -117,12 +118,12 @@ fn enter(server: &Server, shell: &ImageShell) -> Result<(), Failure> {
     session::run(server, &path, start, Input::Stdin).map(drop)
 }
 
-/// A cut connection is not the end of the shell.
+/// A cut connection is not the end of the shell, nor is a closed terminal.
 fn left(failure: Failure, shell: &ImageShell) -> Failure {
     let gone = |kind: ErrorKind| kind == ErrorKind::NotFound;
     match &failure {
         Failure::Server(error) if gone(error.kind) => failure,
-        Failure::Server(_) | Failure::Connection(_) => {
+        Failure::Server(_) | Failure::Connection(_) | Failure::HungUp => {
             output::error(&failure.to_string());
             output::error(&format!(
                 "What was done in the shell is kept for a day: walt image shell --resume {}",
@@ -170,9 +171,13 @@ fn ask(server: &Server, shell: &ImageShell, yes: bool) -> Result<Ending, Failure
         ));
         output::line("To drop what was changed, press ctrl-C.");
         output::line("------");
-        let Some(name) = confirm::line("New image name: ") else {
-            output::line("");
-            return Ok(Ending::Aborted);
+        let name = match confirm::line("New image name: ") {
+            Typed::Answer(name) => name,
+            Typed::End => {
+                output::line("");
+                return Ok(Ending::Aborted);
+            }
+            Typed::Gone => return Err(Failure::HungUp),
         };
         let name = if name.is_empty() {
             output::line(&format!("Selected: {}", shell.image));
@@ -210,13 +215,14 @@ fn save(
             ErrorKind::ConfirmationNeeded if !request.confirmed => {
                 output::error(&refused.message);
                 match confirm::is_sure(yes) {
-                    Some(true) => {
+                    Typed::Answer(true) => {
                         output::line("OK.");
                         output::line("");
                         request.confirmed = true;
                     }
-                    Some(false) => return Ok(None),
-                    None => return Ok(Some(Ending::Aborted)),
+                    Typed::Answer(false) => return Ok(None),
+                    Typed::End => return Ok(Some(Ending::Aborted)),
+                    Typed::Gone => return Err(Failure::HungUp),
                 }
             }
             ErrorKind::Invalid | ErrorKind::Conflict => {

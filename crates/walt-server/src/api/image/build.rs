@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use walt_images::build::context::unpack;
 use walt_images::build::git::{GitUrl, sub_dir};
 use walt_images::catalogue::LABEL_MODELS;
-use walt_images::check::Level;
 use walt_images::command::live::Said;
 use walt_images::turn::{Task, Turn};
 use walt_images::{ImageEntry, ImageId};
@@ -25,18 +24,20 @@ use super::super::caller::Caller;
 use super::super::extract::{Name, Query};
 use super::super::failure::Failure;
 use super::super::stream::{Reporter, events};
-use super::tell_reboots;
+use super::reboot_users;
 use crate::killpoint;
 use crate::workflow::WorkflowError;
 use crate::workflow::image::build::{Why, fetch, prepare, run};
 use crate::workflow::image::operation::{Operation, blocking};
 use crate::workflow::image::{Origin, Put, check, put, take, users};
-use walt_model::DownCause;
 
 /// Chunks of a directory that wait to be written.
 const CHUNKS: usize = 16;
 /// Pieces of what the build says that wait for a slow client.
 const WORDS: usize = 64;
+
+/// The last word about a build that failed; the client adds where to read more.
+const FAILED: &str = "Sorry, image build FAILED.";
 
 /// What an image is built from.
 enum Source {
@@ -91,9 +92,8 @@ pub(super) async fn build(
         };
         operation.end().await;
         let put = done?;
-        if !put.nodes.is_empty() {
-            tell_reboots(&platform, put.nodes, false, DownCause::ImageChange, &report).await;
-        }
+        drop(turn);
+        reboot_users(&platform, put, &report).await;
         Ok(None)
     }))
 }
@@ -149,10 +149,7 @@ async fn make(
 async fn verify(platform: &Shared, id: &ImageId, report: &Reporter) -> Result<(), Why> {
     let looked = check::look(platform, id, &[]).await.map_err(|error| error.to_string())?;
     let models = looked.models.is_empty();
-    for finding in looked.findings.iter().filter(|finding| finding.level != Level::Note) {
-        let model = finding.model.as_deref().map(|model| format!(" ({model})")).unwrap_or_default();
-        let text =
-            format!("Warning{model}: {}\n  mend: {}\n", check::worded(finding), finding.mend);
+    for text in check::warnings(&looked) {
         report.send(Event::Err { text }).await;
     }
     match models {
@@ -188,8 +185,7 @@ async fn phase(report: &Reporter, text: &str) {
 
 async fn failed(report: &Reporter, why: &str) -> Failure {
     report.send(Event::Err { text: format!("{why}\n") }).await;
-    let error = ApiError::new(ErrorKind::Invalid, "Sorry, image build FAILED.");
-    error.with_tip("walt help show image-build").into()
+    ApiError::new(ErrorKind::Invalid, FAILED).into()
 }
 
 /// Unpacks the body in the folder of the operation.

@@ -11,6 +11,7 @@ use super::super::caller::Caller;
 use super::super::extract::{Name, Query};
 use super::super::failure::Failure;
 use crate::workflow::image::check::look;
+use crate::workflow::image::space::Space;
 
 pub(super) async fn check(
     State(platform): State<Shared>,
@@ -26,8 +27,10 @@ pub(super) async fn check(
         }
         None => Vec::new(),
     };
-    let report = look(&platform, &entry.id, &models).await?;
-    Ok(Json(told(image.name(), report)))
+    let space = Space::holding(&platform, &entry.id).await?;
+    let report = look(&platform, &entry.id, &models).await;
+    space.close().await;
+    Ok(Json(told(image.name(), report?)))
 }
 
 fn told(image: &ImageName, report: Report) -> ImageCheck {

@@ -21,8 +21,8 @@ use crate::workflow::image::history::content_of;
 use crate::workflow::image::space::Space;
 use crate::workflow::{Progress, WorkflowError};
 
-/// A client that reads nothing for that long has gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A comparison whose client reads nothing for that long is given up. People read answers page by page.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 pub(super) async fn diff(
     State(platform): State<Shared>,
@@ -35,48 +35,59 @@ pub(super) async fn diff(
     Ok(events(&tasks, "image diff", |report| async move {
         report.label("Comparing");
         // Both stay while they are read, even if their names go meanwhile.
-        let (first, second) = (Space::open(&platform)?, Space::open(&platform)?);
-        let result = told(&platform, [(&a, &first), (&b, &second)], &report).await;
+        let first = Space::holding(&platform, &a.id).await?;
+        let result = match Space::holding(&platform, &b.id).await {
+            Ok(second) => {
+                let result = told(&platform, [&a, &b], &report).await;
+                second.close().await;
+                result
+            }
+            Err(error) => Err(error.into()),
+        };
         first.close().await;
-        second.close().await;
         result.map(|()| None)
     }))
 }
 
-async fn told(
-    platform: &Shared,
-    images: [(&Content, &Space<'_>); 2],
-    report: &Reporter,
-) -> Result<(), Failure> {
+async fn told(platform: &Shared, images: [&Content; 2], report: &Reporter) -> Result<(), Failure> {
     let mut roots = Vec::new();
-    for (content, space) in images {
+    for content in images {
         let catalogue = platform.images.catalogue();
-        let held = catalogue.add_reference(&content.id, space.workplace().tag).await;
-        held.map_err(WorkflowError::Store)?;
         let layers = catalogue.layers(&content.id).await.map_err(WorkflowError::Store)?;
         roots.push(Directory::root(layers));
     }
     let (report, runtime) = (report.clone(), tokio::runtime::Handle::current());
     let walk = tokio::task::spawn_blocking(move || {
-        let tell = |event| {
-            let sent = runtime.block_on(tokio::time::timeout(PATIENCE, report.send(event)));
-            match sent {
-                Ok(true) => Ok(()),
-                _ => Err(io::Error::from(io::ErrorKind::BrokenPipe)),
-            }
-        };
+        let tell = |event| runtime.block_on(tell_within(PATIENCE, &report, event));
         let [a, b] = roots.as_slice() else { return Ok(()) };
         compare(a, b, &tell)
     });
     match walk.await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Ok(Err(error)) => {
-            let message = format!("These images cannot be compared: {error}.");
-            Err(ApiError::new(ErrorKind::Unavailable, message).into())
-        }
+        Ok(result) => ended(result),
         Err(error) => Err(Failure::internal(&error)),
     }
+}
+
+async fn tell_within(patience: Duration, report: &Reporter, event: Event) -> io::Result<()> {
+    match tokio::time::timeout(patience, report.send(event)).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(io::ErrorKind::BrokenPipe.into()),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// A client that has gone needs no answer; one that reads again must not take what it has for the whole.
+fn ended(result: io::Result<()>) -> Result<(), Failure> {
+    let Err(error) = result else { return Ok(()) };
+    let message = match error.kind() {
+        io::ErrorKind::BrokenPipe => return Ok(()),
+        io::ErrorKind::TimedOut => format!(
+            "The comparison was given up: its answer was not read for {} minutes.",
+            PATIENCE.as_secs() / 60
+        ),
+        _ => format!("These images cannot be compared: {error}."),
+    };
+    Err(ApiError::new(ErrorKind::Unavailable, message).into())
 }
 
 /// Blocks.
@@ -117,5 +128,28 @@ fn file(found: Difference) -> FileDifference {
         what: found.what.into_iter().map(str::to_owned).collect(),
         before_bytes: found.before,
         after_bytes: found.after,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_nobody_reads_is_no_whole_answer() {
+        let (report, mut read) = Reporter::pair();
+        let tell = || tell_within(Duration::from_millis(20), &report, Event::Live);
+        let given_up = loop {
+            if let Err(error) = tell().await {
+                break error;
+            }
+        };
+        let Failure(error) = ended(Err(given_up)).unwrap_err();
+        assert!(error.message.contains("was not read for 15 minutes"), "{}", error.message);
+        read.recv().await.unwrap();
+        tell().await.unwrap();
+        drop(read);
+        ended(tell().await).unwrap();
     }
 }

@@ -18,16 +18,16 @@ use rustix::fs::FileType;
 use walt_images::session::pack;
 use walt_images::turn::{Task, Turn};
 use walt_images::{ImageEntry, Inside};
-use walt_model::{DownCause, ImageFullName, ImageName, UserName};
+use walt_model::{ImageFullName, ImageName, UserName};
 use walt_proto::api::transfer::{PathInfo, PathKind, PathQuery};
 use walt_proto::api::{ApiError, ErrorKind, Event, TAR, route};
 
+use super::reboot_users;
 use super::shell::overwriting;
 use crate::api::Shared;
 use crate::api::caller::Caller;
 use crate::api::extract::{Name, Query};
 use crate::api::failure::Failure;
-use crate::api::node::tell_reboots;
 use crate::api::stream::{Reporter, events};
 use crate::node_access::path::absolute;
 use crate::pipe;
@@ -240,8 +240,6 @@ pub(super) async fn receive(
     let put = put?;
     drop(turn);
     report.send(Event::Out { text: format!("Image {} updated.\n", image.name()) }).await;
-    if !put.nodes.is_empty() {
-        tell_reboots(platform, put.nodes, false, DownCause::ImageChange, report).await;
-    }
+    reboot_users(platform, put, report).await;
     Ok(())
 }

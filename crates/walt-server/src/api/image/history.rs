@@ -11,7 +11,7 @@ use walt_model::{ImageFullName, Mac};
 use walt_proto::api::image::history::{ImageVersion, RollbackImage};
 use walt_proto::api::{ApiError, ErrorKind, Event};
 
-use super::put_and_reboot;
+use super::reboot_users;
 use crate::api::Shared;
 use crate::api::caller::Caller;
 use crate::api::extract::{Body, Name};
@@ -91,10 +91,12 @@ pub(super) async fn rollback(
         let detail = format!("version {}", wanted.number);
         let origin = Origin { task: Task::Rollback, by: user, detail };
         let id = wanted.content.id;
-        put_and_reboot(&platform, &turn, &image, &id, &origin, &report).await?;
+        let put = image::put(&platform, &turn, &image, &id, &origin, &report).await?;
+        drop(turn);
         let text =
             format!("Image {} is again what it was as version {}.\n", image.name(), wanted.number);
         report.send(Event::Out { text }).await;
+        reboot_users(&platform, put, &report).await;
         Ok(None)
     }))
 }

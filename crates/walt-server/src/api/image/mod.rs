@@ -14,11 +14,12 @@ mod squash;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use walt_images::turn::Turn;
-use walt_images::{ImageEntry, ImageId};
-use walt_model::{DownCause, ImageFullName, UserName};
+use walt_images::ImageEntry;
+use walt_model::sentence::sentence;
+use walt_model::{DownCause, UserName};
+use walt_proto::api::event::RebootAttempt;
 use walt_proto::api::image::{Cloned, Image, ImageSet, ImagesQuery};
-use walt_proto::api::{Empty, route};
+use walt_proto::api::{Empty, Event, route};
 
 use super::Shared;
 use super::caller::Caller;
@@ -27,9 +28,9 @@ use super::failure::Failure;
 use super::node::tell_reboots;
 use super::stream::Reporter;
 use crate::platform::Platform;
-use crate::workflow::WorkflowError;
 use crate::workflow::clone_default::for_newcomer;
-use crate::workflow::image::{Origin, put};
+use crate::workflow::image::Put;
+use crate::workflow::{WorkflowError, names_of};
 
 /// The endpoints of images.
 pub(super) fn routes() -> Router<Shared> {
@@ -57,20 +58,21 @@ pub(super) fn routes() -> Router<Shared> {
         .route(route::IMAGE_CHECK, get(check::check))
 }
 
-/// Gives a name to a new image ([`put`]), then reboots the nodes that boot it and tells how that went.
-pub(super) async fn put_and_reboot(
-    platform: &Shared,
-    turn: &Turn,
-    image: &ImageFullName,
-    id: &ImageId,
-    origin: &Origin,
-    report: &Reporter,
-) -> Result<(), Failure> {
-    let put = put(platform, turn, image, id, origin, report).await?;
-    if !put.nodes.is_empty() {
-        tell_reboots(platform, put.nodes, false, DownCause::ImageChange, report).await;
+/// Reboots the nodes of an image that has new content, and tells how that went. Nobody's turn is held meanwhile.
+pub(super) async fn reboot_users(platform: &Shared, put: Put, report: &Reporter) {
+    if put.nodes.is_empty() {
+        return;
     }
-    Ok(())
+    let nodes = names_of(&put.nodes);
+    if let Some(cause) = put.problem {
+        let method = "preparation of the image".to_owned();
+        let attempts = vec![RebootAttempt { method, cause }];
+        report.send(Event::RebootFailed { nodes, attempts }).await;
+        return;
+    }
+    let text = sentence("Trying to reboot {} using this image...", "node", &nodes) + "\n";
+    report.send(Event::Out { text }).await;
+    tell_reboots(platform, put.nodes, false, DownCause::ImageChange, report).await;
 }
 
 async fn list(

@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use tokio::sync::mpsc;
-use walt_model::DownCause;
 use walt_model::server_conf::{RegistryApi, RegistryAuth};
 use walt_proto::api::image::registry::{
     CloneImage, PublishImage, RegistryInfo, SearchImages, UpdateDefaults, UpdateHubMeta,
@@ -15,8 +14,8 @@ use super::super::Shared;
 use super::super::caller::Caller;
 use super::super::extract::Body;
 use super::super::failure::Failure;
-use super::super::node::tell_reboots;
 use super::super::stream::events;
+use super::reboot_users;
 use crate::workflow::image::clone::unless_gone;
 use crate::workflow::image::elsewhere::MoveError;
 use crate::workflow::image::search::{Finding, Query};
@@ -153,9 +152,7 @@ pub(super) async fn clone(
         }
         let put = clone::clone(&platform, &plan, &request.accounts, &report, report.gone()).await?;
         report.send(Event::CloneComplete { image }).await;
-        if !put.nodes.is_empty() {
-            tell_reboots(&platform, put.nodes, false, DownCause::ImageChange, &report).await;
-        }
+        reboot_users(&platform, put, &report).await;
         Ok(None)
     }))
 }
@@ -197,9 +194,7 @@ pub(super) async fn update_defaults(
             report.send(Event::Out { text }).await;
             let (user, gone) = (&caller.user, report.gone());
             let put = defaults::update(&platform, &newer, user, accounts, &report, gone).await?;
-            if !put.nodes.is_empty() {
-                tell_reboots(&platform, put.nodes, false, DownCause::ImageChange, &report).await;
-            }
+            reboot_users(&platform, put, &report).await;
         }
         Ok(None)
     }))

@@ -7,18 +7,18 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use walt_images::session::{Mode, State as Container};
 use walt_images::turn::{Task, Turn};
-use walt_model::{DownCause, ImageName};
+use walt_model::ImageName;
 use walt_proto::api::image::session::{ImageShell, OpenShell, SaveShell, ShellMode};
 use walt_proto::api::session::{ClientMessage, ServerMessage};
 use walt_proto::api::{ApiError, Empty, ErrorKind, Event, route};
 
 use super::files::own;
+use super::reboot_users;
 use crate::api::Shared;
 use crate::api::caller::Caller;
 use crate::api::exec::{MAX_MESSAGE, Program, first, tell, term};
 use crate::api::extract::{Body, Name};
 use crate::api::failure::Failure;
-use crate::api::node::tell_reboots;
 use crate::api::stream::{Reporter, events};
 use crate::killpoint;
 use crate::sessions::{Claim, Session};
@@ -250,15 +250,15 @@ async fn carry_out(
     killpoint::reached("shell: after the name");
     new.let_go(platform).await;
     let put = named?;
+    // Both turns end here.
     shell::drop_now(platform, claim).await;
     let name = image.name();
-    let text = match target {
+    let text = match &target {
         Some(_) => format!("New image {name} saved.\n"),
         None => format!("Image {name} updated.\n"),
     };
+    drop(target);
     report.send(Event::Out { text }).await;
-    if !put.nodes.is_empty() {
-        tell_reboots(platform, put.nodes, false, DownCause::ImageChange, report).await;
-    }
+    reboot_users(platform, put, report).await;
     Ok(())
 }

@@ -12,11 +12,11 @@ use super::super::extract::{Body, Name};
 use super::super::failure::Failure;
 use super::super::stream::{Reporter, events};
 use super::build::{own_image, rebooted};
-use super::put_and_reboot;
+use super::reboot_users;
 use crate::workflow::Progress;
 use crate::workflow::image::operation::Operation;
 use crate::workflow::image::squash::flatten;
-use crate::workflow::image::{Origin, take, users};
+use crate::workflow::image::{Origin, put, take, users};
 
 pub(super) async fn squash(
     State(platform): State<Shared>,
@@ -44,12 +44,18 @@ pub(super) async fn squash(
         };
         let detail = format!("{} layers", entry.layers);
         let origin = Origin { task: Task::Squash, by: user, detail };
-        let done =
-            async { put_and_reboot(&platform, &turn, &image, &flat?, &origin, &report).await }
-                .await;
+        let done = match flat {
+            Ok(flat) => put(&platform, &turn, &image, &flat, &origin, &report).await,
+            Err(failure) => {
+                operation.end().await;
+                return Err(failure);
+            }
+        };
         operation.end().await;
-        done?;
+        let put = done?;
+        drop(turn);
         report.send(Event::Out { text: "Image was squashed successfully.\n".into() }).await;
+        reboot_users(&platform, put, &report).await;
         Ok(None)
     }))
 }

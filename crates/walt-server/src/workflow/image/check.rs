@@ -1,7 +1,7 @@
 //! Looking at what an image lacks before its nodes find out.
 
 use walt_images::ImageId;
-use walt_images::check::{Finding, Report, check};
+use walt_images::check::{Finding, Level, Report, check};
 use walt_model::ImageFullName;
 
 use super::users;
@@ -58,6 +58,16 @@ pub(super) async fn keeps_booting(
         return Ok(());
     }
     Err(WorkflowError::Unbootable { image: image.name().clone(), causes })
+}
+
+/// What a person should know of an image that gets a name: whatever it lacks, in lines.
+pub fn warnings(report: &Report) -> Vec<String> {
+    let told = report.findings.iter().filter(|finding| finding.level != Level::Note);
+    told.map(|finding| {
+        let model = finding.model.as_deref().map(|model| format!(" ({model})")).unwrap_or_default();
+        format!("Warning{model}: {}\n  mend: {}\n", worded(finding), finding.mend)
+    })
+    .collect()
 }
 
 /// A finding in one sentence.

@@ -79,6 +79,7 @@ pub async fn clone(
         let known = plan.source.look(platform, &plan.link.image, &wanted, accounts).await?;
         check(platform, plan, &known.labels).await?;
         let id = known.id.ok_or_else(|| MoveError::NoSuchImage(plan.link.to_string()))?;
+        warn(platform, &id, progress).await?;
         killpoint::reached("clone: before the name");
         return put(platform, &turn, &plan.target, &id, &origin, progress).await;
     }
@@ -87,14 +88,29 @@ pub async fn clone(
     let brought = unless_gone(platform, bring, gone).await;
     let result = match brought {
         Ok(id) => {
-            killpoint::reached("clone: before the name");
-            put(platform, &turn, &plan.target, &id, &origin, progress).await
+            let named = async {
+                warn(platform, &id, progress).await?;
+                killpoint::reached("clone: before the name");
+                put(platform, &turn, &plan.target, &id, &origin, progress).await
+            };
+            named.await
         }
         Err(error) => Err(error),
     };
     killpoint::reached("clone: before the temporary name goes");
     space.close().await;
     result
+}
+
+/// Says what the image lacks: it may get the name all the same, if no node would suffer.
+async fn warn(
+    platform: &Platform,
+    id: &walt_images::ImageId,
+    progress: &dyn Progress,
+) -> Result<(), WorkflowError> {
+    let report = super::check::look(platform, id, &[]).await?;
+    super::check::warnings(&report).iter().for_each(|text| progress.warn(text));
+    Ok(())
 }
 
 /// Something that only waits, unless nobody waits for it or the server stops.
@@ -116,7 +132,7 @@ async fn bring(
     plan: &Plan,
     accounts: &Accounts,
     wanted: &Wanted,
-    space: &Space<'_>,
+    space: &Space,
     progress: &dyn Progress,
 ) -> Result<walt_images::ImageId, WorkflowError> {
     let known = plan.source.look(platform, &plan.link.image, wanted, accounts).await?;

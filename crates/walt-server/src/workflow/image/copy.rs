@@ -1,5 +1,6 @@
 //! Files into an image: a tar stream unpacked in a working copy, and a new image made of that.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,10 +9,12 @@ use walt_images::session::unpack::unpack;
 use walt_images::session::view::{self, View};
 use walt_images::{ImageId, Inside};
 
+use super::space::Space;
 use super::work::{self, New, hex};
 use crate::killpoint;
 use crate::pipe;
 use crate::platform::Platform;
+use crate::tasks::Tasks;
 use crate::workflow::WorkflowError;
 
 /// Told the bytes written so far.
@@ -56,12 +59,46 @@ pub async fn copy_in(
     outcome
 }
 
-/// The files of an image, to be read.
+/// The files of an image, to be read. The image stays as long as this lives, even if all its names go.
+#[derive(Debug)]
+pub struct Reading {
+    // Unmounted before the image is let go.
+    view: View,
+    _held: Held,
+}
+
+impl Deref for Reading {
+    type Target = Inside;
+
+    fn deref(&self) -> &Inside {
+        &self.view
+    }
+}
+
+/// A temporary name that goes with this.
+#[derive(Debug)]
+struct Held {
+    space: Option<Space>,
+    tasks: Tasks,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(space) = self.space.take() {
+            self.tasks.spawn("image files", space.close());
+        }
+    }
+}
+
+/// Opens the files of an image.
 ///
 /// # Errors
-/// The container tools do not work.
-pub async fn files(platform: &Platform, id: &ImageId) -> Result<View, WorkflowError> {
-    Ok(view::open(platform.images.catalogue().podman(), id, &views(platform)).await?)
+/// The container tools do not work; the image is gone.
+pub async fn files(platform: &Platform, id: &ImageId) -> Result<Reading, WorkflowError> {
+    let space = Some(Space::holding(platform, id).await?);
+    let held = Held { space, tasks: platform.tasks.clone() };
+    let view = view::open(platform.images.catalogue().podman(), id, &views(platform)).await?;
+    Ok(Reading { view, _held: held })
 }
 
 /// Where files of images are mounted while they are read.

@@ -106,7 +106,7 @@ async fn bring(
     image: &ImageFullName,
     model: &NodeModel,
     wanted: &Wanted,
-    space: &Space<'_>,
+    space: &Space,
     progress: &dyn Progress,
 ) -> Result<walt_images::ImageId, WorkflowError> {
     if let Source::Registry(remote) = source

@@ -248,7 +248,7 @@ impl Source {
         image: &ImageFullName,
         wanted: &Wanted,
         accounts: &Accounts,
-        space: &Space<'_>,
+        space: &Space,
         progress: &dyn Progress,
     ) -> Result<ImageId, WorkflowError> {
         let pace = Pace::new(progress);

@@ -59,6 +59,8 @@ pub struct Put {
     pub previous: Option<ImageId>,
     /// Nodes that boot this image: their new root is served, they are to be rebooted.
     pub nodes: Vec<Device>,
+    /// Why these nodes are not to be rebooted: their new root cannot be served.
+    pub problem: Option<String>,
 }
 
 /// Nobody is told.
@@ -71,13 +73,14 @@ impl Progress for Silent {
 /// Takes the turn of an image.
 ///
 /// # Errors
-/// Somebody else changes it.
+/// Somebody else changes it; what a crash or a failure cut is not settled yet.
 pub fn take(
     platform: &Platform,
     image: &ImageFullName,
     task: Task,
     user: &UserName,
 ) -> Result<Turn, WorkflowError> {
+    platform.recovery.allows(Some(image))?;
     Ok(platform.turns.take(image, task, user)?)
 }
 
@@ -86,7 +89,7 @@ pub fn take(
 ///
 /// Killed at any step, the server finds at its next start either the old content or the new one under the name, and
 /// the history that goes with it: the old content is held by a tag of ours and the change is written down before the
-/// name moves, and the name moves in one step of podman.
+/// name moves, and the name moves in one step of podman. What fails after that step is no failure of the change.
 ///
 /// # Errors
 /// The image cannot boot the nodes that have this name; the store does not work. The name then means what it meant.
@@ -122,16 +125,20 @@ pub async fn put(
             return Err(error);
         }
         killpoint::reached("put: after the tag");
-        platform.state.end_image_change(image.clone(), change, history::KEPT).await?;
+        recover::end(platform, image, change, history::KEPT).await;
         killpoint::reached("put: the version is written down");
         tracing::info!(%image, id = id.short(), task = %origin.task, by = %origin.by, detail = origin.detail, "image changed");
         history::prune_later(platform);
     }
     let nodes = users(platform, image);
-    if !nodes.is_empty() {
-        boot_image::ready(platform, image).await?;
+    let mut problem = None;
+    if !nodes.is_empty()
+        && let Err(error) = boot_image::ready(platform, image).await
+    {
+        tracing::error!(%image, "its nodes are not rebooted: {error}");
+        problem = Some(error.to_string());
     }
-    Ok(Put { previous, nodes })
+    Ok(Put { previous, nodes, problem })
 }
 
 /// The step that counts: everything that may fail was done before the name moves.

@@ -107,7 +107,7 @@ async fn rename_held(
         return Err(error.into());
     }
     killpoint::reached("rename: the other name only");
-    platform.state.end_image_change(from.clone(), change, history::KEPT).await?;
+    recover::end(platform, from, change, history::KEPT).await;
     killpoint::reached("rename: done");
     tracing::info!(%from, %to, "image renamed");
     Ok(())
@@ -133,7 +133,7 @@ pub async fn remove(
         }
         killpoint::reached("remove: the name is gone");
     }
-    platform.state.end_image_change(image.clone(), Change::Remove, 0).await?;
+    recover::end(platform, &image, Change::Remove, 0).await;
     killpoint::reached("remove: the history is gone");
     tracing::info!(%image, by = %user, "image removed");
     history::prune_later(platform);

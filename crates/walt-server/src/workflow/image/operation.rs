@@ -75,11 +75,7 @@ impl Operation {
     /// Removes what it made. What cannot be removed is told in the journal.
     pub async fn end(self) {
         let name = self.name.clone();
-        if let Err(error) =
-            walt_images::build::containers::remove(&self.podman, |op| op == name).await
-        {
-            tracing::warn!("containers of the build {name} stay: {error}");
-        }
+        walt_images::build::containers::remove(&self.podman, |op| op == name).await;
         let container = self.container();
         let _ = self
             .podman

@@ -2,7 +2,11 @@
 //! again, and what was only temporary is removed. Only what has one of our names is touched.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use walt_images::tags::{Content as Store, VERSION_PREFIX};
 use walt_images::{catalogue, leftovers};
 use walt_model::ImageFullName;
@@ -12,15 +16,61 @@ use crate::platform::Platform;
 use crate::state::{Change, Version};
 use crate::workflow::WorkflowError;
 
-/// Does it all. What fails is told in the journal, and tried again at the next start: a server that does not start
-/// would help nobody.
-pub async fn all(platform: &Platform) {
+/// Wait before what failed is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// How far it is.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    done: AtomicBool,
+    /// Names with a change that is neither finished nor undone.
+    unsettled: Mutex<HashSet<ImageFullName>>,
+}
+
+impl Recovery {
+    /// Whether changes may begin; of this image, if one is given.
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn allows(&self, image: Option<&ImageFullName>) -> Result<(), WorkflowError> {
+        let settled = image.is_none_or(|image| !self.unsettled.lock().contains(image));
+        match self.done.load(Ordering::Acquire) && settled {
+            true => Ok(()),
+            false => Err(WorkflowError::Unsettled),
+        }
+    }
+}
+
+/// Does it all. What fails is told in the journal, and tried again until it is done: nodes boot meanwhile, images are not
+/// changed.
+pub async fn all(platform: &Arc<Platform>) {
+    if attempt(platform).await {
+        return;
+    }
+    let again = platform.clone();
+    platform.tasks.spawn("recovery of images", async move {
+        let stopped = again.tasks.token();
+        loop {
+            tokio::select! {
+                () = stopped.cancelled() => return,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+            if attempt(&again).await {
+                tracing::info!("images can be changed again");
+                return;
+            }
+        }
+    });
+}
+
+/// False: something is to be tried again.
+async fn attempt(platform: &Platform) -> bool {
     if let Err(error) = cut_changes(platform).await {
         tracing::error!(
-            "a change of an image cut by a crash is neither finished nor undone: {error}"
+            "a change of an image cut by a crash is neither finished nor undone yet: {error}"
         );
         // The temporary content of that change may be all there is.
-        return;
+        return false;
     }
     let work = platform.place.state_dir.join("work");
     match leftovers::remove(platform.images.catalogue(), &work).await {
@@ -29,14 +79,20 @@ pub async fn all(platform: &Platform) {
                 tracing::info!("removed what an interrupted change of an image left: {what}");
             }
         }
-        Err(error) => tracing::error!("interrupted changes of images left things behind: {error}"),
+        Err(error) => {
+            tracing::error!("interrupted changes of images left things behind: {error}");
+            return false;
+        }
     }
     if let Err(error) = agree(platform).await {
         tracing::error!("the history of images could not be compared with the store: {error}");
+        return false;
     }
     if let Err(error) = history::prune(platform).await {
         tracing::error!("images that are no version of any name stay: {error}");
     }
+    platform.recovery.done.store(true, Ordering::Release);
+    true
 }
 
 async fn cut_changes(platform: &Platform) -> Result<(), WorkflowError> {
@@ -52,17 +108,50 @@ async fn cut_changes(platform: &Platform) -> Result<(), WorkflowError> {
     Ok(())
 }
 
-/// After a change that failed half-way while the server goes on.
-pub(super) async fn settle_now(platform: &Platform, image: &ImageFullName, change: Change) {
-    let done = async {
-        let store = platform.images.catalogue().content().await?;
-        settle(platform, image, change, &store).await?;
-        platform.images.catalogue().refresh().await?;
-        Ok::<_, WorkflowError>(())
-    };
-    if let Err(error) = done.await {
-        tracing::error!(%image, "a change is neither finished nor undone before the next start: {error}");
+/// The decisive step of a change is made: its end is written down, now or later.
+pub(super) async fn end(
+    platform: &Arc<Platform>,
+    image: &ImageFullName,
+    change: Change,
+    kept: usize,
+) {
+    if let Err(error) = platform.state.end_image_change(image.clone(), change.clone(), kept).await {
+        tracing::warn!(%image, "a change of an image is made, and not written down yet: {error}");
+        settle_now(platform, image, change).await;
     }
+}
+
+/// After a change that failed half-way while the server goes on. What cannot be done now is tried again, and nobody else
+/// changes the image before.
+pub(super) async fn settle_now(platform: &Arc<Platform>, image: &ImageFullName, change: Change) {
+    let Err(error) = settle_one(platform, image, &change).await else { return };
+    tracing::error!(%image, "a change is neither finished nor undone yet: {error}");
+    platform.recovery.unsettled.lock().insert(image.clone());
+    let (again, image) = (platform.clone(), image.clone());
+    platform.tasks.spawn("recovery of an image", async move {
+        let stopped = again.tasks.token();
+        loop {
+            tokio::select! {
+                () = stopped.cancelled() => return,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+            if settle_one(&again, &image, &change).await.is_ok() {
+                again.recovery.unsettled.lock().remove(&image);
+                return;
+            }
+        }
+    });
+}
+
+async fn settle_one(
+    platform: &Platform,
+    image: &ImageFullName,
+    change: &Change,
+) -> Result<(), WorkflowError> {
+    let store = platform.images.catalogue().content().await?;
+    settle(platform, image, change.clone(), &store).await?;
+    platform.images.catalogue().refresh().await?;
+    Ok(())
 }
 
 /// Finishes a change if its decisive step was made, else undoes it.
@@ -152,4 +241,25 @@ async fn agree(platform: &Platform) -> Result<(), WorkflowError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_wait_for_what_was_cut() {
+        let (a, b) = ("me/a:latest".parse().unwrap(), "me/b:latest".parse().unwrap());
+        let recovery = Recovery::default();
+        recovery.allows(Some(&a)).unwrap_err();
+        recovery.allows(None).unwrap_err();
+        recovery.done.store(true, Ordering::Release);
+        recovery.unsettled.lock().insert(a);
+        recovery.allows(Some(&b)).unwrap();
+        recovery.allows(None).unwrap();
+        let a: ImageFullName = "me/a:latest".parse().unwrap();
+        let error = recovery.allows(Some(&a)).unwrap_err();
+        assert!(error.to_string().contains("try again"), "{error}");
+    }
 }

@@ -28,6 +28,8 @@ const PREFIX: &str = "walt-session-";
 const FIRST_ENTRY: Duration = Duration::from_secs(60);
 /// How often shells that nobody came back to are looked for.
 const LOOK: Duration = Duration::from_secs(300);
+/// Wait before podman is asked again for a shell of before the restart.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Opens a shell in an image, which is editable. `terminal`: value of `TERM`, if there is one.
 ///
@@ -188,34 +190,68 @@ pub async fn adopt(platform: &Arc<Platform>) {
         }
     };
     for row in rows {
-        if let Err(error) = adopt_one(platform, &row).await {
-            tracing::error!(image = %row.image, "a shell in an image cannot be used again: {error}");
+        work::let_go(platform, &row.id).await;
+        if matches!(row.step, Step::Making) {
+            undo(platform, &row).await;
+            continue;
+        }
+        match platform.turns.take(&row.image, Task::Shell, &row.user) {
+            Ok(turn) => adopt_one(platform, row, turn).await,
+            Err(error) => {
+                tracing::error!(image = %row.image, "a shell in an image cannot be used again: {error}");
+            }
         }
     }
 }
 
-async fn adopt_one(platform: &Arc<Platform>, row: &ImageSession) -> Result<(), WorkflowError> {
-    let catalogue = platform.images.catalogue();
-    work::let_go(platform, &row.id).await;
-    let Step::Made { plan, saving, entered, .. } = &row.step else {
-        undo(platform, row).await;
-        return Ok(());
-    };
-    let working = Working::named(catalogue.podman(), &row.container);
-    let mut over = !*entered || !working.exists().await;
-    if let Some(saving) = saving {
-        let now = catalogue.current().await?;
-        over |= now.get(&saving.name.to_string()).is_some_and(|entry| entry.id == saving.id);
+/// What podman does not tell now is asked again later: nobody else changes the image before.
+async fn adopt_one(platform: &Arc<Platform>, row: ImageSession, turn: Turn) {
+    match is_over(platform, &row).await {
+        Ok(over) => settle(platform, &row, turn, over).await,
+        Err(error) => {
+            tracing::warn!(image = %row.image, "a shell in an image is looked for again later: {error}");
+            platform.tasks.spawn("image shell", adopt_later(platform.clone(), row, turn));
+        }
     }
+}
+
+async fn adopt_later(platform: Arc<Platform>, row: ImageSession, turn: Turn) {
+    let stopped = platform.tasks.token();
+    loop {
+        tokio::select! {
+            () = stopped.cancelled() => return,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+        match is_over(&platform, &row).await {
+            Ok(over) => return settle(&platform, &row, turn, over).await,
+            Err(error) => tracing::debug!(image = %row.image, "a shell in an image: {error}"),
+        }
+    }
+}
+
+/// Whether nothing of a shell is left to be gone back to: its user never came, its files are gone, or its result has its
+/// name.
+async fn is_over(platform: &Platform, row: &ImageSession) -> Result<bool, WorkflowError> {
+    let Step::Made { saving, entered, .. } = &row.step else { return Ok(true) };
+    let catalogue = platform.images.catalogue();
+    if !*entered || !Working::named(catalogue.podman(), &row.container).exists().await? {
+        return Ok(true);
+    }
+    let Some(saving) = saving else { return Ok(false) };
+    let now = catalogue.current().await?;
+    Ok(now.get(&saving.name.to_string()).is_some_and(|entry| entry.id == saving.id))
+}
+
+async fn settle(platform: &Arc<Platform>, row: &ImageSession, turn: Turn, over: bool) {
+    let Step::Made { plan, .. } = &row.step else { return };
     if over {
         undo(platform, row).await;
-        return Ok(());
+        return;
     }
-    let turn = take(platform, &row.image, Task::Shell, &row.user)?;
+    let working = Working::named(platform.images.catalogue().podman(), &row.container);
     let shell = Shell::of(&working, plan.clone());
     tracing::info!(image = %row.image, user = %row.user, "a shell in an image is kept");
     platform.sessions.add(Arc::new(Session::new(row, working, shell, turn, true)));
-    Ok(())
 }
 
 /// Drops shells to which nobody came back, until cancelled.

@@ -26,14 +26,18 @@ pub async fn flatten(
     let from = ["from", "--pull-never", "--name", &container, id.as_str()];
     let commit = ["commit", "--quiet", "--squash", "--format", "docker", "--rm", &container, &tag];
     killpoint::reached("squash: before the container");
-    for args in [&from[..], &commit[..]] {
+    let steps = [
+        (&from[..], "squash: the container is made"),
+        (&commit[..], "squash: the layer is written"),
+    ];
+    for (args, done) in steps {
         let command = podman.command_of("buildah").args(args).deadline(LIMIT);
         command
             .run()
             .await
             .map_err(walt_images::PodmanError::from)
             .map_err(CatalogueError::from)?;
-        killpoint::reached("squash: a step of buildah is done");
+        killpoint::reached(done);
     }
     operation.result().await
 }

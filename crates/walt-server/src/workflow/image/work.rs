@@ -23,12 +23,13 @@ pub fn hex() -> String {
 /// Makes an image of a working copy; `word`, 16 hexadecimal digits, makes its temporary name.
 ///
 /// # Errors
-/// buildah did not work, or the disk is full.
+/// buildah did not work, or the disk is full; what a crash left is still being removed, and this would go with it.
 pub async fn commit(
     platform: &Platform,
     working: &Working,
     word: &str,
 ) -> Result<New, WorkflowError> {
+    platform.recovery.allows(None)?;
     let tag = tag_of(word);
     match working.commit(&tag).await {
         Ok(id) => Ok(New { id, tag }),
