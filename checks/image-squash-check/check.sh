@@ -121,19 +121,17 @@ proc await {pattern code} {
 }
 spawn walt image squash flat
 await {Warning: 1 node boots this image and will be rebooted\..*Are you sure\? \(y/n\): $} 11
-send "maybe"
-await {Invalid response\.
-Are you sure\? \(y/n\): $} 12
-send "n"
+send "maybe\r"
+await {Invalid response\.\s+Are you sure\? \(y/n\): $} 12
+send "n\r"
 await {Aborted\.} 13
 expect eof
 lassign [wait] pid spawn_id os_error status
 if {$status != 1} { exit 14 }
 spawn walt image squash flat
 await {Are you sure\? \(y/n\): $} 15
-send "y"
-await {OK\..*Image was squashed successfully\.
-Trying to reboot node [^ ]+ using this image\.\.\..*failed soft-reboot} 16
+send "y\r"
+await {OK\..*Image was squashed successfully\.\s+Trying to reboot node [^ ]+ using this image\.\.\..*failed soft-reboot} 16
 expect eof
 lassign [wait] pid spawn_id os_error status
 exit $status
