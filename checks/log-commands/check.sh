@@ -1,21 +1,29 @@
 #!/usr/bin/env bash
 # Every `walt log` command as a user types it: show, wait, checkpoints, formats, expressions, export, bundle, import, retention.
-# timeout: 200
+# timeout: 600
 # shellcheck source-path=SCRIPTDIR source=../lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 server=192.168.152.1
-new_machine log-user
-# One that has no lines yet, whatever ran before.
-ip -n log-user link set eth0 address "$(printf '02:6c:%02x:%02x:%02x:%02x' $((RANDOM % 256)) $((RANDOM % 256)) $((RANDOM % 256)) $((RANDOM % 256)))"
+for machine in log-user log-other; do
+  new_machine $machine
+  # One that has no lines yet, whatever ran before.
+  ip -n $machine link set eth0 address "$(printf '02:6c:%02x:%02x:%02x:%02x' $((RANDOM % 256)) $((RANDOM % 256)) $((RANDOM % 256)) $((RANDOM % 256)))"
+done
 lease log-user -V walt.node.pc-x86-64 >/dev/null
-mac=$(ip netns exec log-user cat /sys/class/net/eth0/address)
-name_of() { walt node show --all --json | jq -er ".[] | select(.mac == \"$mac\") | .name"; }
-eventually 20 name_of
-node=$(name_of)
-# send STREAM MODE: the lines of standard input.
+lease log-other -V walt.node.pc-x86-64 >/dev/null
+name_of() {
+  local mac
+  mac=$(ip netns exec "$1" cat /sys/class/net/eth0/address)
+  walt node show --all --json | jq -er ".[] | select(.mac == \"$mac\") | .name"
+}
+eventually 20 name_of log-user
+eventually 20 name_of log-other
+node=$(name_of log-user)
+other=$(name_of log-other)
+# send STREAM MODE [MACHINE]: the lines of standard input.
 send() {
   { printf 'REQ_NEW_INCOMING_LOGS\n%s\n%s\n' "$1" "$2"; cat; printf 'CLOSE\n'; } |
-    ip netns exec log-user socat -t 5 - TCP:$server:12347
+    ip netns exec "${3:-log-user}" socat -t 5 - TCP:$server:12347
 }
 shown() { walt log show --history full --issuers "$node" "$@"; }
 cd "$scratch"
@@ -38,6 +46,26 @@ printf 'after the experiment\n' | send exp NO_TIMESTAMPS
 eventually 10 have 6
 expect_output "$cp1" walt log list-checkpoints
 walt log list-checkpoints --json | jq -e "map(.name) | contains([\"$cp1\", \"$cp2\"])" >/dev/null
+
+say "checkpoints of another time"
+# minutes FROM TO: how many minutes there are from one checkpoint to another.
+minutes() {
+  walt log list-checkpoints --json |
+    jq -e --arg a "$1" --arg b "$2" 'map({(.name): .timestamp_us}) | add | (.[$b] - .[$a]) / 60e6 | round'
+}
+at=$(date -d '2 hours ago' '+%Y-%m-%d %H:%M:%S')
+walt log add-checkpoint "now-$unique"
+expect_output 'New checkpoint' walt log add-checkpoint "ago-$unique" --date -90m
+expect_output 'New checkpoint' walt log add-checkpoint "at-$unique" --date "$at"
+[ "$(minutes "ago-$unique" "now-$unique")" = 90 ] || fail "-90m: $(minutes "ago-$unique" "now-$unique") minutes ago"
+[ "$(minutes "at-$unique" "now-$unique")" = 120 ] || fail "$at: $(minutes "at-$unique" "now-$unique") minutes ago"
+[ "$(walt log show --history "at-$unique:ago-$unique" --issuers "$node" --streams '^exp$' | wc -l)" = 0 ] || fail "a range of the past has lines of now"
+[ "$(walt log show --history "ago-$unique:" --issuers "$node" --streams '^exp$' | wc -l)" = 4 ] || fail "from a date in the past"
+expect_failure 'date' walt log add-checkpoint "bad-$unique" --date yesterday
+expect_failure 'date' walt log add-checkpoint "bad-$unique" --date '2026-13-01 00:00:00'
+for name in now ago at; do
+  walt log remove-checkpoint "$name-$unique"
+done
 
 say "history, formats, limits"
 [ "$(walt log show --history "$cp1:$cp2" --issuers "$node" --streams '^exp$' --format '{line}')" = 'first line
@@ -79,6 +107,34 @@ expect_output 'ready 1' walt log wait --issuers "$node" --time-margin 30 --timeo
 started=$SECONDS
 expect_failure 'Timeout was reached' walt log wait --issuers "$node" --timeout 2 'this never comes'
 ((SECONDS - started < 20)) || fail "the timeout came late"
+
+(sleep 3 && echo 'both are' | send state NO_TIMESTAMPS log-other) &
+echo 'both are' | send state NO_TIMESTAMPS
+started=$SECONDS
+walt log wait --issuers "$node,$other" --mode ALL --time-margin 30 --timeout 60 --format '{issuer} {line}' '^both' >both
+[ "$(sort both)" = "$(printf '%s both are\n' "$node" "$other" | sort)" ] || fail "two issuers: $(cat both)"
+((SECONDS - started >= 1)) || fail "it did not wait for the second issuer"
+expect_failure 'Timeout was reached' \
+  walt log wait --issuers "$node,$other" --mode ALL --time-margin 30 --timeout 3 '^(ready|first)'
+
+say "wait: a server that does not answer, one that is killed"
+socat UNIX-LISTEN:mute.sock,fork EXEC:'sleep 30' &
+mute=$!
+eventually 10 test -S mute.sock
+started=$SECONDS
+WALT_SERVER=unix:$PWD/mute.sock expect_failure 'Timeout was reached' walt log wait --issuers server --timeout 2 'never'
+((SECONDS - started < 15)) || fail "the timeout came late: $((SECONDS - started)) s"
+kill $mute
+walt log wait --issuers "$node,$other" --mode ALL --time-margin 60 '^ready' >waited 2>&1 &
+waiter=$!
+# It has begun: the first of the two lines is there.
+eventually 20 grep -q 'ready 1' waited
+platform-kill-server
+status=0
+wait $waiter || status=$?
+((status != 0)) || fail "it succeeded without its line: $(cat waited)"
+grep -Eq 'cut|closed|ended|connection' waited || fail "it does not say why it ended: $(cat waited)"
+eventually 60 walt log list-checkpoints
 
 say "messages of the server"
 walt log show --server --history -1d: --format '{stream}' | sort -u | grep >/dev/null -x 'daemon.stdout' || fail "no daemon.stdout"
@@ -140,6 +196,49 @@ walt log remove-checkpoint "$cp1"
 expect_failure "no checkpoint with this name" walt log remove-checkpoint "$cp1"
 walt log remove-checkpoint "$cp2"
 
+say "a bundle tells what ran, not what is there when it is made"
+mkdir ran-1 ran-2 ran
+echo one >ran-1/content
+echo two >ran-2/content
+versions() { [ "$(walt image history ran --json | jq length)" = "$1" ]; }
+first=$(platform-small-image "$(id -un)/ran" pc-x86-64 "$PWD/ran-1")
+eventually 20 versions 1
+expect_failure 'failed soft-reboot' walt node boot "$node" ran
+# Its boot ends, then another begins, which is of the new image.
+{ printf 'REQ_NOTIFY_BOOTUP_STATUS\n\n'; sleep 1; } | ip netns exec log-user socat -t 1 - TCP:$server:12347 >/dev/null
+sleep 1
+lease log-user -V walt.node.pc-x86-64 >/dev/null
+walt log add-checkpoint "c-$unique"
+echo 'it runs' | send ran NO_TIMESTAMPS
+have_ran() { [ "$(shown --streams '^ran$' | wc -l)" = 1 ]; }
+eventually 10 have_ran
+sleep 0.1
+walt log add-checkpoint "d-$unique"
+second=$(platform-small-image "$(id -un)/ran" pc-x86-64 "$PWD/ran-2")
+eventually 20 versions 2
+[ "$first" != "$second" ] || fail "the image did not change"
+walt log bundle "c-$unique" "d-$unique" -o ran.tar.zst
+tar --zstd -xf ran.tar.zst -C ran
+# document NAME FILTER: holds for a member of the bundle.
+document() {
+  jq -e --arg node "$node" --arg first "$first" --arg second "$second" "$2" "ran/$1.json" >/dev/null ||
+    fail "$1.json is not as $2 wants: $(jq -c . "ran/$1.json" | head -c 2000)"
+}
+document manifest '.lines > 0 and (.members | map(.name) | contains(["boots.json", "image-versions.json", "devices.json"]))'
+document devices '.[] | select(.name == $node) | .node.image | endswith("/ran:latest")'
+document images '.[] | select(.name | endswith("/ran:latest")) | .id == $second'
+document versions '.walt and .kernel and .system and .at_us > 0'
+document image-versions 'map(select(.image | endswith("/ran:latest"))) | length == 1 and .[0].id == $first
+  and .[0].until_us > .[0].from_us'
+document boots 'map(select(.node == $node)) | length >= 1 and (last | (.image | endswith("/ran:latest")) and .image_id == $first
+  and (.stages | length) > 0)'
+expect_output 'lines are there' walt log import ran.tar.zst --label "ran-$unique"
+walt log remove-import "ran-$unique"
+walt log remove-checkpoint "c-$unique"
+walt log remove-checkpoint "d-$unique"
+expect_failure 'failed soft-reboot' walt node boot "$node" default
+walt image remove ran
+
 say "retention: a second server, that keeps little"
 cat >retention.conf <<'CONF'
 network:
@@ -151,6 +250,9 @@ logs:
         console: {age: 30m, size: 1M}
 CONF
 walt-server check-config --config retention.conf
+mkdir state
+mount -t tmpfs -o size=256m walt-check "$scratch/state"
+unmount_state() { umount "$scratch/state"; }
 WALT_LOG_RETENTION_SECONDS=1 unshare --net --mount walt-server run --config retention.conf \
   --state-dir "$scratch/state" --run-dir "$scratch/run" >retention.log 2>&1 &
 keeper=$!
@@ -159,6 +261,7 @@ stop_keeper() {
   wait $keeper 2>/dev/null
 }
 at_end stop_keeper
+at_end unmount_state
 second() { WALT_SERVER=unix:$scratch/run/api.sock walt log "$@"; }
 eventually 60 second list-checkpoints
 nsenter -t $keeper -n ip link set lo up
@@ -181,3 +284,26 @@ told() { second show --server --history -10m: --format '{line}' 'log retention: 
 eventually 10 told
 told
 [ "$(count '^experiment$')" = 50 ] || fail "lines of an experiment were deleted"
+
+say "its disk is full: nobody waits for that, and nothing is lost once there is room"
+dd if=/dev/zero of="$scratch/state/ballast" bs=1M 2>/dev/null && fail "the disk is not full"
+seq -f 'a line for which the disk has no room, number %.0f' 150000 | second_send full NO_TIMESTAMPS &
+sender=$!
+look() { timeout 30 env WALT_SERVER="unix:$scratch/run/api.sock" walt log show --history full --issuers server --streams "$1" --limit 10; }
+warned() { look '^full$' 2>&1 | grep 'Is its disk full'; }
+eventually 90 warned
+for _ in 1 2 3; do
+  look '^experiment$' >seen 2>&1 || fail "history waits for a full disk: $(tail -n 3 seen)"
+  grep -q ' old 50$' seen || fail "what is there is not shown: $(cat seen)"
+done
+expect_failure 'disk full' second export full --issuers server -o full.csv
+# It may fail, or find room by chance; it does not wait.
+status=0
+timeout 30 env WALT_SERVER="unix:$scratch/run/api.sock" walt log add-checkpoint full-now >seen 2>&1 || status=$?
+((status != 124)) || fail "a checkpoint waits for a full disk"
+rm "$scratch/state/ballast"
+wait $sender || fail "the sender failed"
+all_there() { [ "$(count '^full$')" = 150000 ]; }
+eventually 120 all_there
+look '^full$' >seen 2>&1
+! grep 'disk full' seen || fail "the warning stays"

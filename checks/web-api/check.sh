@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The web API, the metrics and the export of logs, asked as other tools do: every parameter and every error; a million
 # lines in little memory; 50 clients that poll while lines come; a collector that goes away and comes back.
-# timeout: 300
+# needs: debian
+# timeout: 500
 # shellcheck source-path=SCRIPTDIR source=../lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 server=192.168.152.1
@@ -59,6 +60,34 @@ answers '400 application/json' '/api/v1/nodes?config=1' "'config' is not a valid
 answers '400 text/plain' '/api/v1/nodes?booted=True' "^cannot interpret 'True' as a 'bool'.\$" -H 'Prefer: errors=text-only'
 answers '400 text/html' '/api/v1/nodes?%3Cb%3E=1' '&lt;b&gt;'
 
+say "a node that says it is booted, a virtual one, and their order"
+cat >"$scratch/booted.py" <<'END'
+import os, socket, sys, time
+s = socket.create_connection((sys.argv[1], 12347))
+s.sendall(b"REQ_NOTIFY_BOOTUP_STATUS\n\n")
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.2)
+END
+ip netns exec web-node python3 "$scratch/booted.py" $server "$scratch/down" &
+notifier=$!
+is_booted() { get -f "$url/api/v1/nodes?booted=true" | jq -e "[.nodes[] | select(.booted) | .name] == [\"$node\"]"; }
+eventually 20 is_booted
+json "/api/v1/nodes?booted=1&name=$node&virtual=false" '.num_nodes == 1'
+json '/api/v1/nodes?booted=0' '[.nodes[].name] | index("'"$node"'") == null'
+new_node a-virtual-one >/dev/null
+new_node zz-virtual >/dev/null
+json '/api/v1/nodes?virtual=true' '[.nodes[] | select(.virtual) | .name] == ["a-virtual-one", "zz-virtual"] and .num_nodes == 2'
+json '/api/v1/nodes?virtual=false' '[.nodes[].name] | index("'"$node"'") != null and index("zz-virtual") == null'
+json /api/v1/nodes '[.nodes[].name] | . == sort and first == "a-virtual-one" and last == "zz-virtual" and length >= 3'
+for name in a-virtual-one zz-virtual; do
+  printf 'y\n' | walt node remove $name >/dev/null
+  forget_node $name
+done
+touch "$scratch/down"
+wait $notifier
+is_down() { get -f "$url/api/v1/nodes?booted=true" | jq -e '.num_nodes == 0'; }
+eventually 20 is_down
+
 say "images"
 json /api/v1/images '(.images | length) == .num_images and .num_images > 0 and (.images[0] | keys ==
   ["compatibility", "created", "fullname", "id", "in_use", "user"])'
@@ -67,6 +96,33 @@ json '/api/v1/images?user=waltplatform&in_use=true&refresh=true' '[.images[].com
 json '/api/v1/images?user=nobody' '.num_images == 0'
 answers 400 '/api/v1/images?created=1' "'created' is not a valid filtering field."
 answers 400 '/api/v1/images?refresh=maybe' "cannot interpret 'maybe' as a 'bool'."
+
+say "a platform that has nothing"
+cat >"$scratch/empty.conf" <<'END'
+network:
+  walt-net:
+    raw-device: null
+    ip: 192.168.152.1/24
+END
+mkdir "$scratch/empty"
+unshare --net --mount sh -c 'ip link set lo up; exec "$@"' sh walt-server run --config "$scratch/empty.conf" \
+  --state-dir "$scratch/empty" --run-dir "$scratch/empty-run" >"$scratch/empty-log" 2>&1 &
+empty=$!
+stop_empty() {
+  kill $empty 2>/dev/null
+  wait $empty 2>/dev/null
+}
+at_end stop_empty
+of_empty() { nsenter -t $empty -n curl -sSf --max-time 20 "$url$1"; }
+eventually 90 of_empty /api/v1/nodes
+hour_ago=$(($(date +%s) - 3600))
+for question in nodes images "logs?from=$((hour_ago - 60))&to=$hour_ago" 'nodes?booted=true' 'images?in_use=true'; do
+  kind=${question%%\?*}
+  of_empty "/api/v1/$question" | jq -e ". == {\"$kind\": [], \"num_$kind\": 0}" >/dev/null ||
+    fail "an empty platform answers $(of_empty "/api/v1/$question") to $question"
+done
+kill $empty
+wait $empty || fail "the server of the empty platform ended with $?: $(tail -n 5 "$scratch/empty-log")"
 
 say "logs: what is asked for, and what is refused"
 send() { # STREAM < lines with their times
@@ -152,7 +208,8 @@ assert last.endswith('], "num_logs": 1000000}'), last
 print(logs)
 END
 SECONDS=0
-[ "$(get -f "$url/api/v1/logs?from=$((first - 1))&to=$((first + 1001))&stream=$million" | python3 "$scratch/read.py")" = 1000000 ] ||
+all="$url/api/v1/logs?from=$((first - 1))&to=$((first + 1001))&stream=$million"
+[ "$(inside curl -sS --max-time 200 -f "$all" | python3 "$scratch/read.py")" = 1000000 ] ||
   fail "not a million lines"
 grown=$(($(peak) - before))
 say "read in $SECONDS s; the server's memory grew by $grown KiB at most"
@@ -229,7 +286,7 @@ END
 [ "$(status "$url/metrics")" = '200 text/plain; version=0.0.4; charset=utf-8' ] || fail "metrics have another content type"
 get -f "$url/metrics" | "$venv/bin/python" "$scratch/metrics.py" "$(date +%s)"
 
-say "a collector: lines that come while it is away and while the server is killed are sent when it is back, each once"
+say "a collector of small requests: lines that come while it is away and while the server is killed are sent when it is back, each once"
 cat >"$scratch/collector.py" <<'END'
 # Decodes requests with the official protobuf classes of OpenTelemetry.
 import http.server, json, sys
@@ -241,6 +298,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         global refusals
         body = self.rfile.read(int(self.headers["Content-Length"]))
         assert self.headers["Authorization"] == "Bearer secret" and self.path == "/v1/logs"
+        if len(body) > 400_000:
+            self.send_response(413); self.send_header("Content-Length", "0"); self.end_headers()
+            return
         if refusals:
             refusals -= 1
             self.send_response(503); self.send_header("Content-Length", "0"); self.end_headers()

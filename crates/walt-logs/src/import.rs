@@ -1,5 +1,7 @@
 //! Lines of another platform, written straight into the file of a store that is not open.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 use walt_model::Mac;
 
@@ -28,6 +30,8 @@ pub struct Importer<'c> {
     seq: i64,
     /// What is added to the numbers of streams.
     base: i64,
+    /// Streams of the store that got lines.
+    touched: BTreeSet<i64>,
     imported: Imported,
 }
 
@@ -50,8 +54,16 @@ impl<'c> Importer<'c> {
         let insert = conn.prepare(&format!(
             "INSERT INTO {schema}.logs(seq, stream_id, timestamp, line) VALUES (?1, ?2, ?3, ?4)"
         ))?;
-        let imported = Imported::default();
-        Ok(Self { conn, schema: schema.to_owned(), insert, first, seq: first, base, imported })
+        Ok(Self {
+            conn,
+            schema: schema.to_owned(),
+            insert,
+            first,
+            seq: first,
+            base,
+            touched: BTreeSet::new(),
+            imported: Imported::default(),
+        })
     }
 
     /// A line of a stream; `stream` is its number in the dump, from 1.
@@ -99,6 +111,7 @@ impl<'c> Importer<'c> {
                 |row| row.get(0),
             )
             .optional()?;
+        self.touched.insert(there.unwrap_or(id));
         match there {
             Some(there) => {
                 let sql = format!("UPDATE {schema}.logs SET stream_id = ?2 WHERE stream_id = ?1");
@@ -128,7 +141,7 @@ impl<'c> Importer<'c> {
         Ok(self.conn.execute(&sql, params![user, name, at.0])? > 0)
     }
 
-    /// After all streams: leaves out the lines whose stream did not come, and counts.
+    /// After all streams: leaves out the lines whose stream did not come, and counts those of each stream.
     ///
     /// # Errors
     /// A failed statement.
@@ -143,6 +156,14 @@ impl<'c> Importer<'c> {
         )? as u64;
         self.imported.orphans = orphans;
         self.imported.lines -= orphans;
+        let mut count = self.conn.prepare(&format!(
+            "UPDATE {schema}.logstreams SET (lines, bytes) =
+             (SELECT count(*), ifnull(sum(octet_length(line)), 0) FROM {schema}.logs WHERE stream_id = ?1)
+             WHERE id = ?1"
+        ))?;
+        for stream in &self.touched {
+            count.execute([stream])?;
+        }
         self.conn.execute(
             &format!(
                 "INSERT INTO {schema}.counters(name, value) VALUES ('last_seq', ?1)
@@ -185,6 +206,15 @@ mod tests {
         assert!(import.checkpoint("bob", "cp", Timestamp(4)).unwrap());
         assert!(!import.checkpoint("bob", "cp", Timestamp(6)).unwrap());
         assert_eq!(import.finish().unwrap(), Imported { lines: 3, orphans: 1, streams: 1 });
+        let wrong: i64 = conn
+            .query_row(
+                "SELECT count(*) FROM logstreams s WHERE (lines, bytes) IS NOT
+                 (SELECT count(*), sum(octet_length(line)) FROM logs WHERE stream_id = s.id)",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(wrong, 0, "what streams hold is not counted");
         let kept = crate::checkpoint::get(&conn, "bob", "cp").unwrap();
         assert_eq!(kept.timestamp, Timestamp(4));
         drop(conn);

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, params, params_from_iter};
 use walt_model::Mac;
 
 use crate::catalogue::{Stream, StreamId};
 use crate::error::LogError;
+use crate::reader::AFTER;
 use crate::record::{StreamMode, Timestamp};
 use crate::store::{LogStore, Shared};
 
@@ -129,7 +130,8 @@ impl LogStore {
     /// # Errors
     /// A failed query.
     pub async fn held(&self, server: Mac) -> Result<[Held; 3], LogError> {
-        self.flush().await?;
+        // A full disk is no reason not to look: deleting is what helps then.
+        self.settle().await?;
         self.shared
             .read(move |conn, shared| {
                 let classes = classes(shared, server);
@@ -304,23 +306,26 @@ fn oldest(
     place: (i64, i64),
     wanted: u64,
 ) -> Result<(Option<(i64, i64)>, u64), LogError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT timestamp, seq, stream_id, octet_length(line) FROM logs
-         WHERE (timestamp, seq) > (?1, ?2) ORDER BY timestamp, seq",
-    )?;
-    let mut rows = statement.query(params![place.0, place.1])?;
-    let (mut place, mut found) = (place, 0);
-    for _ in 0..SCAN {
-        let Some(row) = rows.next()? else { return Ok((None, found)) };
-        place = (row.get(0)?, row.get(1)?);
-        if ids.binary_search(&row.get(2)?).is_ok() {
-            found += row.get::<_, i64>(3)?.max(0) as u64 + LINE_OVERHEAD;
-        }
-        if found >= wanted {
-            break;
+    let (mut looked, mut found) = (0, 0);
+    for after in AFTER {
+        let mut statement = conn.prepare_cached(&format!(
+            "SELECT timestamp, seq, stream_id, octet_length(line) FROM logs INDEXED BY logs_timestamp_idx
+             WHERE {after} ORDER BY timestamp, seq"
+        ))?;
+        // The later step has one parameter only.
+        let wants = statement.parameter_count();
+        let mut rows = statement.query(params_from_iter([place.0, place.1].iter().take(wants)))?;
+        while let Some(row) = rows.next()? {
+            looked += 1;
+            if ids.binary_search(&row.get(2)?).is_ok() {
+                found += row.get::<_, i64>(3)?.max(0) as u64 + LINE_OVERHEAD;
+            }
+            if found >= wanted || looked == SCAN {
+                return Ok((Some((row.get(0)?, row.get(1)?)), found));
+            }
         }
     }
-    Ok((Some(place), found))
+    Ok((None, found))
 }
 
 /// Deletes some lines of a stream in the writer's transaction: how many, and the bytes of their texts.

@@ -48,13 +48,20 @@ impl Ring {
         }
     }
 
-    /// At most `limit` records after number `after`; `None` if some of them have left the ring.
-    pub fn after(&self, after: u64, limit: usize) -> Option<Vec<Arc<Committed>>> {
+    /// Records after number `after`, no more once there are so many or so many bytes of text; `None` if some of
+    /// them have left the ring.
+    pub fn after(&self, after: u64, most: usize, bytes: usize) -> Option<Vec<Arc<Committed>>> {
         if after < self.floor {
             return None;
         }
         let start = self.records.partition_point(|record| record.seq <= after);
-        Some(self.records.range(start..).take(limit).cloned().collect())
+        let mut taken = 0;
+        let page = self.records.range(start..).take(most).take_while(|record| {
+            let room = taken < bytes;
+            taken += record.line.len();
+            room
+        });
+        Some(page.cloned().collect())
     }
 }
 
@@ -67,14 +74,25 @@ mod tests {
         Committed { seq, stream: 1, timestamp: Timestamp(0), line: "".into() }
     }
 
+    fn seqs(ring: &Ring, after: u64, most: usize, bytes: usize) -> Vec<u64> {
+        ring.after(after, most, bytes).unwrap().iter().map(|record| record.seq).collect()
+    }
+
     #[test]
     fn what_left_the_ring_is_told() {
         let mut ring = Ring::new(10, 128 * 3);
-        assert!(ring.after(9, 5).is_none());
-        assert!(ring.after(10, 5).unwrap().is_empty());
+        assert!(ring.after(9, 5, 9).is_none());
+        assert!(ring.after(10, 5, 9).unwrap().is_empty());
         ring.extend((11..=15).map(record));
-        assert!(ring.after(11, 5).is_none());
-        let seqs: Vec<u64> = ring.after(12, 2).unwrap().iter().map(|r| r.seq).collect();
-        assert_eq!(seqs, [13, 14]);
+        assert!(ring.after(11, 5, 9).is_none());
+        assert_eq!(seqs(&ring, 12, 2, 9), [13, 14]);
+    }
+
+    #[test]
+    fn a_page_is_bounded_in_bytes_and_never_empty() {
+        let mut ring = Ring::new(0, 1 << 20);
+        ring.extend((1..=5).map(|seq| Committed { line: "x".repeat(100).into(), ..record(seq) }));
+        assert_eq!(seqs(&ring, 0, 9, 250), [1, 2, 3]);
+        assert_eq!(seqs(&ring, 3, 9, 1), [4]);
     }
 }

@@ -57,9 +57,14 @@ impl Saver {
 
     /// Called by the writer between two groups: finishes the copy when the log became long.
     pub fn help(&self, conn: &Connection) {
-        if self.progress.long.swap(false, Ordering::Relaxed)
-            && let Err(error) = copy(conn)
-        {
+        if self.progress.long.swap(false, Ordering::Relaxed) {
+            self.hurry(conn);
+        }
+    }
+
+    /// Called by the writer when a group is refused: room in a log that is copied is used again.
+    pub fn hurry(&self, conn: &Connection) {
+        if let Err(error) = copy(conn) {
             tracing::debug!("the write-ahead log of the log database stays long: {error}");
         }
     }

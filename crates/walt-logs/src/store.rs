@@ -211,10 +211,11 @@ impl LogStore {
         self.ask(Job::Stop).await
     }
 
-    /// Past records, by (timestamp, number). Everything pushed before this call is included.
+    /// Past records, by (timestamp, number). Everything pushed before this call is included, but for what the disk
+    /// refuses: see [`LogReader::not_written`].
     pub async fn history(&self, filter: Filter, range: TimeRange) -> Result<LogReader, LogError> {
-        self.flush().await?;
-        Ok(self.reader(filter, Some(range), false))
+        let not_written = self.settle().await?;
+        Ok(self.reader(filter, Some(range), false).lacking(not_written))
     }
 
     /// Records committed from now on, in arrival order.
@@ -229,10 +230,19 @@ impl LogStore {
     }
 
     /// Past records by (timestamp, number), then without gap nor duplicate all later ones in arrival order.
-    /// The range limits the past ones only.
+    /// The range limits the past ones only. What the disk refuses when this is called comes once it takes it.
     pub async fn follow(&self, filter: Filter, range: TimeRange) -> Result<LogReader, LogError> {
-        self.flush().await?;
-        Ok(self.reader(filter, Some(range), true))
+        let not_written = self.settle().await?;
+        Ok(self.reader(filter, Some(range), true).lacking(not_written))
+    }
+
+    /// Waits until everything pushed before is committed, or the disk refuses it: then why.
+    pub(crate) async fn settle(&self) -> Result<Option<String>, LogError> {
+        match self.flush().await {
+            Ok(()) => Ok(None),
+            Err(LogError::NotWritten(reason)) => Ok(Some(reason)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Number of past records, counting stops at `limit`.
@@ -242,10 +252,8 @@ impl LogStore {
         range: TimeRange,
         limit: Option<u64>,
     ) -> Result<u64, LogError> {
-        self.flush().await?;
-        self.shared
-            .read(move |conn, shared| reader::count(conn, shared, &filter, range, limit))
-            .await
+        self.settle().await?;
+        reader::count(&self.shared, filter, range, limit).await
     }
 
     /// The number of the last committed line of a spool of a device; 0 when the spool is not known. Batches
@@ -267,7 +275,7 @@ impl LogStore {
                 }
                 Ok(())
             };
-            Job::Change(Box::new(change), answer)
+            Job::Change(Some(Box::new(change)), answer)
         })
     }
 
@@ -306,12 +314,10 @@ impl LogStore {
     ) -> Result<(), LogError> {
         let (user, name) = (user.clone(), name.clone());
         self.ask(|answer| {
-            Job::Change(
-                Box::new(move |conn| {
-                    checkpoint::add(conn, user.as_str(), name.as_str(), timestamp)
-                }),
-                answer,
-            )
+            let change = move |conn: &Connection| {
+                checkpoint::add(conn, user.as_str(), name.as_str(), timestamp)
+            };
+            Job::Change(Some(Box::new(change)), answer)
         })
         .await
     }
@@ -327,10 +333,9 @@ impl LogStore {
     ) -> Result<(), LogError> {
         let (user, name) = (user.clone(), name.clone());
         self.ask(|answer| {
-            Job::Change(
-                Box::new(move |conn| checkpoint::remove(conn, user.as_str(), name.as_str())),
-                answer,
-            )
+            let change =
+                move |conn: &Connection| checkpoint::remove(conn, user.as_str(), name.as_str());
+            Job::Change(Some(Box::new(change)), answer)
         })
         .await
     }
@@ -359,7 +364,7 @@ impl LogStore {
         &self,
         change: impl FnOnce(&Connection) -> Result<(), LogError> + Send + 'static,
     ) -> Written {
-        self.ask(|answer| Job::Change(Box::new(change), answer))
+        self.ask(|answer| Job::Change(Some(Box::new(change)), answer))
     }
 
     fn reader(&self, filter: Filter, range: Option<TimeRange>, live: bool) -> LogReader {

@@ -22,7 +22,7 @@ use crate::store::Shared;
 
 /// An answer given once what was asked is committed.
 pub(crate) type Answer = oneshot::Sender<Result<(), LogError>>;
-/// A small change made in the next commit.
+/// A small change made in the next commit, or alone while the disk refuses lines.
 pub(crate) type Change = Box<dyn FnOnce(&Connection) -> Result<(), LogError> + Send>;
 
 /// Something for the writer to do, in the order of arrival.
@@ -36,7 +36,8 @@ pub(crate) enum Job {
     Flush(Answer),
     Name(Mac, Arc<str>, Answer),
     Remove(Mac, Answer),
-    Change(Change, Answer),
+    /// Without its change once that was tried.
+    Change(Option<Change>, Answer),
     Stop(Answer),
 }
 
@@ -47,6 +48,16 @@ impl Job {
             Self::Record(..) => 1,
             Self::Records(records, _) => records.len(),
             Self::Spooled(batch, ..) => batch.lines.len(),
+            _ => 0,
+        }
+    }
+
+    /// What it takes of the queue's room.
+    fn cost(&self) -> usize {
+        match self {
+            Self::Record(_, cost) | Self::Records(_, cost) | Self::Spooled(_, cost, _) => {
+                *cost as usize
+            }
             _ => 0,
         }
     }
@@ -106,8 +117,8 @@ impl Writer {
     pub fn run(mut self) {
         loop {
             let Some(first) = self.next_job() else { break };
-            let (group, stop) = self.gather(first);
-            let written = self.write_stubbornly(group);
+            let (group, mut stop) = self.gather(first);
+            let written = self.write_stubbornly(group, &mut stop);
             self.saver.help(&self.conn);
             if let Some(answer) = stop {
                 self.room.close();
@@ -161,40 +172,95 @@ impl Writer {
 
     /// Write a group; when that fails, say so and try again until it works: the queue's bound and the
     /// answers given to `flush` carry the trouble to the callers. Only a store being closed gives up.
-    fn write_stubbornly(&mut self, mut group: Vec<Job>) -> Result<(), LogError> {
-        let cost: usize = group
-            .iter()
-            .map(|job| match job {
-                Job::Record(_, cost) | Job::Records(_, cost) | Job::Spooled(_, cost, _) => {
-                    *cost as usize
-                }
-                _ => 0,
-            })
-            .sum();
+    fn write_stubbornly(
+        &mut self,
+        mut group: Vec<Job>,
+        stop: &mut Option<Answer>,
+    ) -> Result<(), LogError> {
         let lost = std::mem::take(&mut *self.lost.lock());
         let mut failures = 0u32;
         loop {
-            let Err(error) = self.write(&mut group, &lost) else { break };
+            let cost: usize = group.iter().map(Job::cost).sum();
+            let Err(error) = self.write(&mut group, &lost) else {
+                self.room.add_permits(cost);
+                return Ok(());
+            };
             let reason = error.to_string();
             if failures.is_multiple_of(20) {
                 let count: usize = group.iter().map(Job::lines).sum();
                 tracing::error!("{count} log records could not be written, trying again: {reason}");
             }
             failures += 1;
-            for job in &mut group {
-                if let Job::Flush(answer) = job {
-                    let told = std::mem::replace(answer, oneshot::channel().0);
-                    let _ = told.send(Err(LogError::NotWritten(reason.clone())));
-                }
+            self.saver.hurry(&self.conn);
+            for job in std::mem::take(&mut group) {
+                self.defer(job, &mut group, &reason);
             }
-            if failures >= ATTEMPTS_WHEN_CLOSING && self.shared.closing.load(Ordering::Relaxed) {
+            let alone = self.wait_for_the_disk(&mut group, stop, &reason);
+            if failures >= ATTEMPTS_WHEN_CLOSING
+                && (alone || self.shared.closing.load(Ordering::Relaxed))
+            {
                 tracing::error!("stopping with {} log records not written: {reason}", group.len());
                 return Err(LogError::NotWritten(reason));
             }
-            std::thread::sleep(RETRY);
         }
-        self.room.add_permits(cost);
-        Ok(())
+    }
+
+    /// Until the next attempt, takes what comes; true when nobody is left who could send something.
+    fn wait_for_the_disk(
+        &mut self,
+        group: &mut Vec<Job>,
+        stop: &mut Option<Answer>,
+        reason: &str,
+    ) -> bool {
+        let next = Instant::now() + RETRY;
+        // What comes after a stop is not taken.
+        while stop.is_none() {
+            match self.jobs.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(Job::Stop(answer)) => *stop = Some(answer),
+                Ok(job) => self.defer(job, group, reason),
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        stop.is_none()
+    }
+
+    /// A job while the group cannot be written: who waits is told, what must not be lost joins the group, a change
+    /// is tried alone, since it may be what gives the room back.
+    fn defer(&mut self, job: Job, group: &mut Vec<Job>, reason: &str) {
+        let tell = |answer: Answer| {
+            let _ = answer.send(Err(LogError::NotWritten(reason.to_owned())));
+        };
+        // Stands for an answer that was given.
+        let nobody = || oneshot::channel().0;
+        match job {
+            Job::Flush(answer) | Job::Change(None, answer) => tell(answer),
+            Job::Change(Some(change), answer) => {
+                let _ = answer.send(self.change_alone(change));
+            }
+            Job::Name(mac, name, answer) => {
+                tell(answer);
+                group.push(Job::Name(mac, name, nobody()));
+            }
+            Job::Remove(mac, answer) => {
+                tell(answer);
+                group.push(Job::Remove(mac, nobody()));
+            }
+            // A spool waits for the commit, nothing else would help it.
+            job @ (Job::Record(..) | Job::Records(..) | Job::Spooled(..) | Job::Stop(_)) => {
+                group.push(job);
+            }
+        }
+    }
+
+    fn change_alone(&mut self, change: Change) -> Result<(), LogError> {
+        let tx = self.conn.transaction().map_err(not_written)?;
+        change(&tx).map_err(|error| match error {
+            LogError::Sqlite(error) => not_written(error),
+            other => other,
+        })?;
+        tx.commit().map_err(not_written)
     }
 
     /// One attempt. Jobs that answer are taken out of the group only once the commit is done.
@@ -229,11 +295,8 @@ impl Writer {
                 }
                 Job::Remove(mac, _) => remove(&tx, &mut effects, *mac)?,
                 Job::Change(change, _) => {
-                    // Run once only: a failed attempt of the group is answered by its error.
-                    let change = std::mem::replace(
-                        change,
-                        Box::new(|_| Err(LogError::NotWritten("an earlier attempt failed".into()))),
-                    );
+                    // Run once only: when this attempt fails, it has failed.
+                    let Some(change) = change.take() else { continue };
                     if let Err(error) = change(&tx) {
                         refused.insert(index, error);
                     }
@@ -317,6 +380,10 @@ impl Writer {
             }
         }
     }
+}
+
+fn not_written(error: rusqlite::Error) -> LogError {
+    LogError::NotWritten(error.to_string())
 }
 
 impl Effects {

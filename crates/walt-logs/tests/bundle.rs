@@ -49,7 +49,8 @@ fn read(dir: &Path, bytes: &[u8], limits: Limits) -> Result<(Manifest, LogStore)
     let store = LogStore::open(&dir.join("logs.db"), Options::default()).unwrap();
     let user = walt_model::UserName::platform();
     import(bytes, limits, &store, &user).map(|(manifest, documents)| {
-        assert_eq!(documents["nodes"][0], "n1");
+        let nodes: Vec<String> = serde_json::from_slice(&documents["nodes"]).unwrap();
+        assert_eq!(nodes, ["n1"]);
         (manifest, store)
     })
 }
@@ -147,6 +148,19 @@ async fn a_bundle_that_was_touched_is_refused() {
             });
             refused(&bytes, LIMITS)
         };
+        // Streams of many issuers count together.
+        let streams: String = (0..100_100)
+            .map(|n| {
+                let (issuer, stream) = (n / 400, n % 400);
+                format!("{{\"timestamp_us\":1,\"issuer\":\"n{issuer}\",\"stream\":\"s{stream}\",\"line\":\"\"}}\n")
+            })
+            .collect();
+        let told = content("logs/1.jsonl", &streams);
+        assert!(told.contains("too many streams"), "{told}");
+        let parts = archive(&|a| (0..40_000).for_each(|_| file(a, "logs/1.jsonl", 0, tar::EntryType::Regular)));
+        assert!(parts.len() < 100_000, "{}", parts.len());
+        let told = refused(&parts, LIMITS);
+        assert!(told.contains("too many parts"), "{told}");
         let deep = "[".repeat(1_000_000);
         for (name, text, why) in [
             ("nodes.json", deep.as_str(), "not understood"),
@@ -160,6 +174,33 @@ async fn a_bundle_that_was_touched_is_refused() {
         ] {
             let told = content(name, text);
             assert!(told.contains(why), "{name} {}: {told}", &text[..text.len().min(40)]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_are_bounded_together_and_kept_as_they_are() {
+    let bundle = |documents: usize| {
+        let mut bundle =
+            BundleWriter::new(Vec::new(), Manifest::new("1", "full", None, None)).unwrap();
+        bundle.document("nodes", &["n1"]).unwrap();
+        for number in 0..documents {
+            // 2 MiB of a kind of text that would take 16 times as much once understood.
+            bundle.document(&format!("doc-{number}"), &vec![0; 400_000]).unwrap();
+        }
+        bundle.finish().unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("in");
+    reading(move || {
+        let few = bundle(3);
+        assert!(few.len() < 20_000, "{}", few.len());
+        read(&target, &few, LIMITS).unwrap();
+        match read(&target, &bundle(5), LIMITS) {
+            Err(LogError::Bundle(why)) => assert!(why.contains("are accepted"), "{why}"),
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("10 MB of documents were accepted"),
         }
     })
     .await;

@@ -51,6 +51,8 @@ async fn nothing_acknowledged_is_lost() {
             }
         }
         child.wait().unwrap();
+        // Otherwise it ended by itself.
+        assert!(acknowledged >= 2_000 + round * 700, "round {round}: {acknowledged}");
         let store = store(dir.path(), Options::default()).await;
         let lines = all(store.history(Filter::default(), TimeRange::FULL).await.unwrap()).await;
         let mut by_seq: Vec<(u64, &str)> = lines.iter().map(|l| (l.seq, &*l.line)).collect();
@@ -105,6 +107,8 @@ async fn a_spool_sent_to_a_killed_server_is_stored_once() {
             }
         }
         child.wait().unwrap();
+        // Otherwise it ended by itself.
+        assert!(safe >= round * 2_000, "round {round}: {safe}");
     }
     let store = store(dir.path(), Options::default()).await;
     let last = store.spooled(mac(1), "spool".into()).await.unwrap();

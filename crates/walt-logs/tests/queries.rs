@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use common::{T0, all, mac, record, store, texts};
 use walt_logs::{
-    Filter, LogError, LogRecord, LogStore, Options, StreamMode, TimeRange, Timestamp,
-    chunk_from_text,
+    Filter, Limit, LogError, LogRecord, LogStore, Options, Retention, StreamMode, TimeRange,
+    Timestamp, chunk_from_text,
 };
 
 fn lines(pattern: &str) -> Filter {
@@ -215,6 +215,176 @@ async fn a_hundred_thousand_lines() {
     eprintln!("100 000 lines stored in {ingested:?}, searched in {:?}", started.elapsed());
     assert_eq!(store.stats().written, 100_000);
     assert!(ingested < Duration::from_secs(20), "{ingested:?}");
+}
+
+#[tokio::test]
+async fn pages_are_bounded_in_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), Options { ring_bytes: 4 << 20, ..Options::default() }).await;
+    let mut tail = store.tail(Filter::default());
+    let mut late = store.since(0);
+    let long = "x".repeat(60_000);
+    let records = (0..100).map(|n| record(1, "app", n, &long));
+    store.sink().push_all(records.collect()).await.unwrap();
+    store.flush().await.unwrap();
+    let mut past = store.history(Filter::default(), TimeRange::FULL).await.unwrap();
+    // The tail reads the file, then what is in memory; the one that has caught up only what is in memory.
+    for (name, reader) in [("history", &mut past), ("tail", &mut tail), ("since", &mut late)] {
+        let mut count = 0;
+        while count < 100 {
+            let page = reader.next_page().await.unwrap().unwrap();
+            let bytes: usize = page.iter().map(|line| line.line.len()).sum();
+            assert!(bytes < (1 << 20) + 64_000, "a page of {bytes} bytes of {name}");
+            count += page.len();
+        }
+    }
+    let records = (0..60).map(|n| record(1, "app", n, &long));
+    store.sink().push_all(records.collect()).await.unwrap();
+    store.flush().await.unwrap();
+    let page = tail.next_page().await.unwrap().unwrap();
+    assert!(page.len() < 20, "{} lines of memory in a page", page.len());
+}
+
+#[tokio::test]
+async fn the_end_of_a_history_is_told_even_if_it_is_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), Options::default()).await;
+    store.sink().push(record(1, "app", 0, "before")).unwrap();
+    let mut reader = store.follow(lines("after"), TimeRange::FULL).await.unwrap();
+    let page = tokio::time::timeout(Duration::from_secs(10), reader.next_page()).await;
+    assert!(page.expect("it waits for a line").unwrap().unwrap().is_empty());
+    assert!(reader.is_live());
+    store.sink().push(record(1, "app", 0, "after")).unwrap();
+    assert_eq!(texts(&reader.next_page().await.unwrap().unwrap()), ["after"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_count_nobody_waits_for_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), Options { readers: 1, ..Options::default() }).await;
+    let text = "a line that is long enough to take its time ".repeat(20);
+    let records = (0..400_000).map(|n| record(1, "app", n, &text));
+    store.sink().push_all(records.collect()).await.unwrap();
+    let slow = || store.count(lines("(a|l|e).*(t|i).*(m|e).*nowhere"), TimeRange::FULL, None);
+    let started = Instant::now();
+    assert_eq!(slow().await.unwrap(), 0);
+    let whole = started.elapsed();
+    assert!(tokio::time::timeout(whole / 20, slow()).await.is_err());
+    // The only connection is free again.
+    let started = Instant::now();
+    store.checkpoints(&"alice".parse().unwrap()).await.unwrap();
+    let waited = started.elapsed();
+    assert!(waited < whole / 2, "{waited:?} of {whole:?}");
+}
+
+/// As those a node read in one go and dated by the second.
+#[tokio::test]
+async fn lines_of_one_date_are_read_as_fast_as_others() {
+    let mut times = Vec::new();
+    for step in [1, 0] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path(), Options::default()).await;
+        let records =
+            (0..200_000).map(|n| record((n % 2) as u8 + 1, "app", n * step, "of one date"));
+        store.sink().push_all(records.collect()).await.unwrap();
+        let started = Instant::now();
+        let mut reader = store.history(Filter::default(), TimeRange::FULL).await.unwrap();
+        let (mut count, mut last) = (0, 0);
+        while let Some(page) = reader.next_page().await.unwrap() {
+            for line in page {
+                assert!(line.seq > last, "{} after {last}", line.seq);
+                last = line.seq;
+                count += 1;
+            }
+        }
+        assert_eq!(count, 200_000);
+        times.push(started.elapsed());
+    }
+    eprintln!("200 000 lines read: of many dates in {:?}, of one in {:?}", times[0], times[1]);
+    assert!(times[1] < times[0] * 3 + Duration::from_secs(2), "{times:?}");
+}
+
+/// Stands for a full disk: lines are refused, the rest is not.
+const REFUSE_LINES: &str =
+    "CREATE TRIGGER full BEFORE INSERT ON logs BEGIN SELECT raise(ABORT, 'no room'); END";
+
+#[tokio::test]
+async fn while_the_disk_is_full_nobody_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), Options::default()).await;
+    for n in 0..10 {
+        store.sink().push(record(1, "app", n, "there")).unwrap();
+    }
+    store.flush().await.unwrap();
+    let other = rusqlite::Connection::open(dir.path().join("logs.db")).unwrap();
+    other.busy_timeout(Duration::from_secs(5)).unwrap();
+    other.execute_batch(REFUSE_LINES).unwrap();
+    store.sink().push(record(1, "app", 20, "first")).unwrap();
+    let soon = async |what: &str, work: &mut (dyn Future<Output = ()> + Unpin)| {
+        let waited = tokio::time::timeout(Duration::from_secs(20), work).await;
+        assert!(waited.is_ok(), "{what} waits for the disk");
+    };
+    let refused = |result: Result<(), LogError>| {
+        assert!(matches!(result, Err(LogError::NotWritten(_))), "{result:?}");
+    };
+    // One after the other, then many at once, with lines between them.
+    for _ in 0..3 {
+        let mut flush = Box::pin(async { refused(store.flush().await) });
+        soon("a flush", &mut flush).await;
+    }
+    let waiting: Vec<_> = (0..50)
+        .map(|n| {
+            store.sink().push(record(1, "app", 21 + n, "later")).unwrap();
+            store.flush()
+        })
+        .collect();
+    for flush in waiting {
+        let mut flush = Box::pin(async { refused(flush.await) });
+        soon("one of many flushes", &mut flush).await;
+    }
+
+    let mut past = Box::pin(async {
+        let reader = store.history(Filter::default(), TimeRange::FULL).await.unwrap();
+        assert!(reader.not_written().unwrap().contains("no room"));
+        assert_eq!(all(reader).await.len(), 10);
+        assert_eq!(store.count(lines("t"), TimeRange::FULL, None).await.unwrap(), 10);
+    });
+    soon("history", &mut past).await;
+    let (alice, name) = ("alice".parse().unwrap(), "now".parse().unwrap());
+    let mut checkpoint = Box::pin(async {
+        store.add_checkpoint(&alice, &name, Timestamp(T0)).await.unwrap();
+        assert_eq!(store.checkpoints(&alice).await.unwrap().len(), 1);
+    });
+    soon("a checkpoint", &mut checkpoint).await;
+    let mut removal = Box::pin(async { refused(store.remove_issuer(mac(3)).await) });
+    soon("the removal of a device", &mut removal).await;
+    // Old lines can be deleted, which is what gives room.
+    let mut pruning = Box::pin(async {
+        let hour = Limit { age: Some(Duration::from_secs(3_600)), bytes: None };
+        let retention =
+            Retention { server: mac(9), platform: hour, console: hour, experiment: hour };
+        let pruned = store.prune(retention, Timestamp::now()).await.unwrap();
+        assert_eq!(pruned.iter().map(|pruned| pruned.lines).sum::<u64>(), 10);
+    });
+    soon("retention", &mut pruning).await;
+
+    let mut follower = store.follow(Filter::default(), TimeRange::FULL).await.unwrap();
+    other.execute_batch("DROP TRIGGER full").unwrap();
+    store.flush().await.unwrap();
+    let texts = history(&store, Filter::default(), TimeRange::FULL).await;
+    assert_eq!((texts.len(), texts[0].as_str()), (51, "first"));
+    assert!(!store.issuers().iter().any(|(known, _)| *known == mac(3)), "removed once possible");
+    let mut count = 0;
+    while count < 51 {
+        count += follower.next_page().await.unwrap().unwrap().len();
+    }
+
+    // Closing does not wait either.
+    other.execute_batch(REFUSE_LINES).unwrap();
+    store.sink().push(record(1, "app", 0, "lost")).unwrap();
+    let flush = store.flush();
+    refused(store.close().await);
+    refused(flush.await);
 }
 
 #[tokio::test]

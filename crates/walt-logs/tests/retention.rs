@@ -107,3 +107,17 @@ async fn size_is_kept_and_room_given_back() {
     let first = reader.next_page().await.unwrap().unwrap()[0].timestamp;
     assert_eq!(first, Timestamp(T0 + 12_000 - after.lines as i64));
 }
+
+#[tokio::test]
+async fn size_is_kept_among_many_lines_of_one_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), Options::default()).await;
+    // More than one look takes, all of one instant; then some of the next one.
+    let records = (0..55_010).map(|n| record(1, "console", i64::from(n >= 55_000), "xx"));
+    store.sink().push_all(records.collect()).await.unwrap();
+    let limit = Limit { age: None, bytes: Some(3_000 * 50) };
+    let retention = Retention { console: limit, ..NOTHING };
+    let told = store.prune(retention, Timestamp::now()).await.unwrap();
+    assert_eq!(told.iter().map(|pruned| pruned.lines).collect::<Vec<_>>(), [55_000]);
+    assert_eq!(lines(&store, "^console$").await, 10);
+}

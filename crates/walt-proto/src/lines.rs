@@ -10,12 +10,14 @@ pub struct LineSplitter {
     /// How far `buffer` is known to hold no line break.
     scanned: usize,
     limit: usize,
+    /// The last piece given was not the end of its line.
+    cut: bool,
 }
 
 impl LineSplitter {
     /// With lines of at most `limit` bytes (at least 4).
     pub fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), start: 0, scanned: 0, limit: limit.max(4) }
+        Self { buffer: Vec::new(), start: 0, scanned: 0, limit: limit.max(4), cut: false }
     }
 
     /// Adds received bytes; take the lines with [`LineSplitter::next_line`] before adding more.
@@ -31,8 +33,12 @@ impl LineSplitter {
         let window = self.buffer.len().min(self.start + self.limit + 1);
         let found = self.buffer[self.scanned..window].iter().position(|b| *b == b'\n');
         let (end, next) = match found {
-            Some(found) => (self.scanned + found, self.scanned + found + 1),
+            Some(found) => {
+                self.cut = false;
+                (self.scanned + found, self.scanned + found + 1)
+            }
             None if self.buffer.len() - self.start > self.limit => {
+                self.cut = true;
                 let cut = self.start + char_boundary(&self.buffer[self.start..], self.limit);
                 (cut, cut)
             }
@@ -47,6 +53,12 @@ impl LineSplitter {
         Some(line)
     }
 
+    /// Is what comes next, from [`LineSplitter::next_line`] or [`LineSplitter::take_rest`], the rest of a line of which
+    /// a piece was given?
+    pub fn in_long_line(&self) -> bool {
+        self.cut
+    }
+
     /// Is a line begun but not ended?
     pub fn has_partial(&self) -> bool {
         self.start < self.buffer.len()
@@ -57,6 +69,7 @@ impl LineSplitter {
         let rest = self.buffer.split_off(self.start);
         self.buffer.clear();
         (self.start, self.scanned) = (0, 0);
+        self.cut = false;
         rest
     }
 }
@@ -94,11 +107,21 @@ mod tests {
     fn pieces() {
         let mut splitter = LineSplitter::new(4);
         splitter.feed(b"ab\n\nabcd\nabcde");
-        assert_eq!(all(&mut splitter), [&b"ab"[..], b"", b"abcd", b"abcd"]);
+        let mut given = Vec::new();
+        while let Some(line) = splitter.next_line() {
+            given.push((line, splitter.in_long_line()));
+        }
+        let line = |text: &str, cut| (text.as_bytes().to_vec(), cut);
+        assert_eq!(
+            given,
+            [line("ab", false), line("", false), line("abcd", false), line("abcd", true)]
+        );
         assert!(splitter.has_partial());
         splitter.feed("é€".as_bytes());
         assert_eq!(all(&mut splitter), ["eé".as_bytes()]);
+        assert!(splitter.in_long_line());
         assert_eq!(splitter.take_rest(), "€".as_bytes());
+        assert!(!splitter.in_long_line());
         for line in [&b"a\0\xff"[..], b"a\0", b"a\xff", b"a"] {
             assert_eq!(into_text(line.to_vec()), to_text(line));
         }

@@ -11,11 +11,11 @@
 use crate::lines::{LineSplitter, into_text, to_text};
 use std::time::{Duration, SystemTime};
 
-/// Longest line, in bytes; longer ones become several records.
+/// Longest line, in bytes; longer ones become several records, which all have the date the first one starts with.
 pub const LINE_MAX: usize = 16 * 1024;
 
-/// Longest stream name, in bytes.
-pub const STREAM_NAME_MAX: usize = 255;
+/// Longest stream name, in bytes: what the log store keeps.
+pub const STREAM_NAME_MAX: usize = 200;
 
 /// Text logged when a connection ends without `CLOSE`.
 pub const DISCONNECTED: &str = "<disconnected!>";
@@ -60,7 +60,7 @@ pub enum LogEvent {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogStreamError {
     /// Empty, too long, or with control characters.
-    #[error("bad name of log stream: {0:?}")]
+    #[error("bad name of log stream: {0:?} (1 to {STREAM_NAME_MAX} bytes, no control characters)")]
     StreamName(String),
 }
 
@@ -70,6 +70,8 @@ pub struct LogStream {
     lines: LineSplitter,
     stream: Option<String>,
     mode: Option<TimestampMode>,
+    /// The date of the last record, which the next pieces of its line get too.
+    date: Option<SystemTime>,
     closed: bool,
 }
 
@@ -82,7 +84,13 @@ impl Default for LogStream {
 impl LogStream {
     /// Nothing received yet.
     pub fn new() -> Self {
-        Self { lines: LineSplitter::new(LINE_MAX), stream: None, mode: None, closed: false }
+        Self {
+            lines: LineSplitter::new(LINE_MAX),
+            stream: None,
+            mode: None,
+            date: None,
+            closed: false,
+        }
     }
 
     /// Takes the bytes of one read, received at `received`; all its undated lines get that time. All
@@ -103,7 +111,9 @@ impl LogStream {
             return Ok(events);
         }
         self.lines.feed(chunk);
-        while let Some(line) = self.lines.next_line() {
+        loop {
+            let continued = self.lines.in_long_line();
+            let Some(line) = self.lines.next_line() else { break };
             match (&self.stream, self.mode) {
                 (None, _) => self.stream = Some(stream_name(&line)?),
                 (Some(stream), None) => {
@@ -114,11 +124,15 @@ impl LogStream {
                     self.mode = Some(mode);
                     events.push(LogEvent::Opened { stream: stream.clone(), mode });
                 }
-                (Some(_), Some(_)) if line == b"CLOSE" && !self.lines.has_partial() => {
+                (Some(_), Some(_))
+                    if line == b"CLOSE" && !continued && !self.lines.has_partial() =>
+                {
                     self.closed = true;
                     events.push(LogEvent::Close);
                 }
-                (Some(_), Some(mode)) => events.push(record(into_text(line), mode, received)),
+                (Some(_), Some(mode)) => {
+                    events.push(self.record(into_text(line), mode, received, continued));
+                }
             }
         }
         Ok(events)
@@ -128,8 +142,27 @@ impl LogStream {
     /// there is one. `None` if the stream was closed in order or never opened.
     pub fn disconnected(&mut self, at: SystemTime) -> Option<LogEvent> {
         let mode = self.mode.filter(|_| !std::mem::replace(&mut self.closed, true))?;
+        let continued = self.lines.in_long_line();
         let text = to_text(&self.lines.take_rest()) + DISCONNECTED;
-        Some(record(text, mode, at))
+        Some(self.record(text, mode, at, continued))
+    }
+
+    /// A record of a line, or of a piece of one: those after the first have its date, and start with no date of their
+    /// own.
+    fn record(
+        &mut self,
+        text: String,
+        mode: TimestampMode,
+        received: SystemTime,
+        continued: bool,
+    ) -> LogEvent {
+        let (timestamp, text) = match (mode, self.date.filter(|_| continued)) {
+            (TimestampMode::Server, _) => (received, text),
+            (TimestampMode::Inside, Some(date)) => (date, text),
+            (TimestampMode::Inside, None) => dated(text, received),
+        };
+        self.date = Some(timestamp);
+        LogEvent::Line { timestamp, text }
     }
 }
 
@@ -141,24 +174,18 @@ fn stream_name(line: &[u8]) -> Result<String, LogStreamError> {
     Ok(name)
 }
 
-/// A line that should start with a timestamp but does not is kept whole, dated on reception.
-fn record(line: String, mode: TimestampMode, received: SystemTime) -> LogEvent {
-    let dated = |line: &str| {
-        let (token, text) = line.split_once(' ').unwrap_or((line, ""));
-        let digits =
-            token.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+'));
-        let seconds: f64 = token.parse().ok().filter(|s: &f64| digits && s.is_finite())?;
-        // Microseconds are what a double holds of present times, and what logs store.
-        let micros = (seconds * 1e6).round();
-        let micros = if (0.0..9e18).contains(&micros) { micros as i64 } else { -1 };
-        Some((believable(micros, received), text.to_owned()))
+/// The date and the text of a line. One that should start with a timestamp but does not is kept whole, dated on
+/// reception.
+fn dated(line: String, received: SystemTime) -> (SystemTime, String) {
+    let (token, text) = line.split_once(' ').unwrap_or((&line, ""));
+    let digits = token.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+'));
+    let Some(seconds) = token.parse().ok().filter(|s: &f64| digits && s.is_finite()) else {
+        return (received, line);
     };
-    let (timestamp, text) = match mode {
-        TimestampMode::Server => None,
-        TimestampMode::Inside => dated(&line),
-    }
-    .unwrap_or((received, line));
-    LogEvent::Line { timestamp, text }
+    // Microseconds are what a double holds of present times, and what logs store.
+    let micros = (seconds * 1e6).round();
+    let micros = if (0.0..9e18).contains(&micros) { micros as i64 } else { -1 };
+    (believable(micros, received), text.to_owned())
 }
 
 /// A date given by a node, in microseconds since 1970, or the time of reception if it cannot be true.
@@ -263,10 +290,47 @@ mod tests {
 
     #[test]
     fn hostile_headers() {
-        for bad in [&b"\n"[..], b" \t\n", b"a\x07b\n", &[b'x'; LINE_MAX + 1]] {
-            assert!(LogStream::new().feed(bad, now()).is_err());
+        let long = |bytes: usize| [&vec![b'n'; bytes][..], b"\nNO_TIMESTAMPS\n"].concat();
+        for bad in [&b"\n"[..], b" \t\n", b"a\x07b\n", &long(STREAM_NAME_MAX + 1), &long(LINE_MAX)]
+        {
+            let error = LogStream::new().feed(bad, now()).unwrap_err();
+            assert!(error.to_string().contains("1 to 200 bytes"), "{error}");
         }
+        assert_eq!(LogStream::new().feed(&long(STREAM_NAME_MAX), now()).unwrap().len(), 1);
         assert_eq!(LogStream::new().disconnected(now()), None);
+    }
+
+    #[test]
+    fn pieces_of_a_long_line_are_of_its_date_and_whole() {
+        let numbers: String = (1..8_000).map(|n| format!("{n} ")).collect();
+        let sent = &numbers[..40_000];
+        for end in ["\nCLOSE\n", ""] {
+            let mut stream = LogStream::new();
+            stream.feed(b"mystream\nTIMESTAMPS_INSIDE\n", now()).unwrap();
+            let mut events = Vec::new();
+            for chunk in format!("1751286000.25 {sent}{end}").as_bytes().chunks(8192) {
+                events.extend(stream.feed(chunk, now()).unwrap());
+            }
+            events.extend(stream.disconnected(now()));
+            let (mut text, mut pieces) = (String::new(), 0);
+            for event in events {
+                if let LogEvent::Line { timestamp, text: piece } = event {
+                    let since = timestamp.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+                    assert_eq!(since, Duration::from_millis(1_751_286_000_250), "{piece:.40}");
+                    text += piece.trim_end_matches(DISCONNECTED);
+                    pieces += 1;
+                }
+            }
+            assert_eq!((text.as_str(), pieces), (sent, 3));
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_long_line_does_not_close() {
+        let mut stream = LogStream::new();
+        let long = [&b"mystream\nNO_TIMESTAMPS\n"[..], &[b'x'; LINE_MAX], b"CLOSE\n"].concat();
+        let events = stream.feed(&long, now()).unwrap();
+        assert_eq!(events[2..], [line("CLOSE")]);
     }
 
     #[test]

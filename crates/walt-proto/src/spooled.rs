@@ -31,7 +31,7 @@ pub const CLOCK_EXCHANGES_MAX: usize = 16;
 pub const STREAM_NUMBERS: u16 = 256;
 
 /// Longest stream name, in bytes.
-pub const STREAM_NAME_MAX: usize = 200;
+pub const STREAM_NAME_MAX: usize = crate::log_stream::STREAM_NAME_MAX;
 
 /// Longest session name, in bytes.
 pub const SESSION_MAX: usize = 100;

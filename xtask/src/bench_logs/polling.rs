@@ -18,8 +18,8 @@ const PERIOD: Duration = Duration::from_secs(5);
 const QUERY: &str =
     r#"{"history":"-5m:","issuers":"server","streams":"^bench-figure$","limit":1000}"#;
 
-/// Ingest without and with polling, in turns: the best of each.
-pub fn measure(platform: &Platform, lines: u64) -> Result<()> {
+/// Ingest without and with polling, in turns: the best of each. How much it changed, percent.
+pub fn measure(platform: &Platform, lines: u64) -> Result<f64> {
     send(platform, &["--lines", "300"], "bench-figure")?;
     let (mut without, mut with, mut asked) = (0f64, 0f64, 0);
     for _ in 0..2 {
@@ -41,13 +41,13 @@ pub fn measure(platform: &Platform, lines: u64) -> Result<()> {
         with = with.max(rate?);
         asked += answers.load(Ordering::Relaxed);
     }
+    let change = (with / without - 1.0) * 100.0;
     println!(
         "beside {CLIENTS} clients that ask for five minutes of a stream every {} s ({asked} answers): {with:.0} lines/s, \
-         {without:.0} without, {:+.0} %",
-        PERIOD.as_secs(),
-        (with / without - 1.0) * 100.0
+         {without:.0} without, {change:+.0} %",
+        PERIOD.as_secs()
     );
-    Ok(())
+    Ok(change)
 }
 
 fn poll(socket: &Path, number: u64, stop: &AtomicBool, answers: &AtomicU64) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::command::answer;
 
 /// Lines in a batch, batches in a transaction (the original commits every two seconds).
 const BATCH: u64 = 512;
-const TRANSACTION: u64 = 100;
+pub const TRANSACTION: u64 = 100;
 
 const TABLES: &str = "
 CREATE TABLE devices (mac text PRIMARY KEY, name text);

@@ -4,7 +4,7 @@
 //!
 //! | member | content |
 //! | --- | --- |
-//! | `<word>.json` | what was known when the bundle was made: nodes, images, devices, checkpoints, versions |
+//! | `<word>.json` | what was known when the bundle was made (devices, images, checkpoints, versions), and what ran (boots, image versions) |
 //! | `logs/00001.jsonl`... | the lines, oldest first, as `walt log export --format jsonl` gives them |
 //! | `manifest.json` | [`Manifest`]: size and SHA-256 of each member. Without it a bundle is cut |
 

@@ -1,9 +1,10 @@
 //! Reading a bundle, which may come from anybody: everything is bounded and checked before it counts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, Read};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::runtime::Handle;
 use walt_model::{DeviceName, Mac, UserName};
 
@@ -15,11 +16,17 @@ use crate::record::{LogRecord, StreamMode, StreamName, Timestamp, chunk_from_tex
 use crate::spool::Clock;
 use crate::store::LogStore;
 
-/// Largest member, which is held in memory.
-const MEMBER_BYTES: u64 = 32 << 20;
+/// Largest part of the lines, which is held in memory.
+const PART_BYTES: u64 = 32 << 20;
+/// Most parts: twice as many as the largest bundle has.
+const PARTS: usize = 32_768;
 /// Most documents kept beside the lines.
 const DOCUMENTS: usize = 32;
-/// Most issuers and most streams.
+/// Bytes of all documents together, which are held in memory as they are: a value of JSON may take 30 times its text.
+const DOCUMENTS_BYTES: u64 = 8 << 20;
+/// Largest manifest.
+const MANIFEST_BYTES: u64 = 8 << 20;
+/// Most issuers, and most streams of all of them.
 const ISSUERS_MAX: usize = 10_000;
 const STREAMS_MAX: usize = 100_000;
 /// Most checkpoints.
@@ -50,7 +57,8 @@ struct Line {
     clock_uncertainty_us: Option<i64>,
 }
 
-/// Reads a bundle into an empty store; `user` gets its checkpoints. Its documents are given back by name (`nodes`).
+/// Reads a bundle into an empty store; `user` gets its checkpoints. Its documents are given back by name (`nodes`), in
+/// JSON.
 /// Blocks: not to be called on a thread of the runtime. When it fails the store is to be thrown away.
 ///
 /// # Errors
@@ -60,7 +68,7 @@ pub fn import(
     limits: Limits,
     store: &LogStore,
     user: &UserName,
-) -> Result<(Manifest, HashMap<String, serde_json::Value>), LogError> {
+) -> Result<(Manifest, HashMap<String, Vec<u8>>), LogError> {
     let mut decoder = zstd::Decoder::new(source).map_err(broken)?;
     decoder.window_log_max(WINDOW_LOG).map_err(broken)?;
     let mut archive = tar::Archive::new(decoder.take(limits.bytes));
@@ -78,15 +86,20 @@ pub fn import(
         if entry.header().entry_type() != tar::EntryType::Regular {
             return Err(wrong(&format!("{name:?} is not a plain file")));
         }
-        if size > MEMBER_BYTES {
-            return Err(wrong(&format!("{name:?} has {size} bytes, {MEMBER_BYTES} are accepted")));
+        let most = match name.as_str() {
+            MANIFEST => MANIFEST_BYTES,
+            name if name.starts_with("logs/") => PART_BYTES,
+            _ => DOCUMENTS_BYTES.saturating_sub(reader.documents_bytes),
+        };
+        if size > most {
+            return Err(wrong(&format!("{name:?} has {size} bytes, {most} are accepted")));
         }
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(broken)?;
         if name == MANIFEST {
             manifest = Some(parse::<Manifest>(&name, &bytes)?);
         } else {
-            reader.member(name, &bytes)?;
+            reader.member(name, bytes)?;
         }
     }
     let manifest = manifest.ok_or_else(|| {
@@ -113,9 +126,12 @@ struct Reader<'a> {
     store: &'a LogStore,
     user: &'a UserName,
     members: Vec<Member>,
-    documents: HashMap<String, serde_json::Value>,
+    documents: HashMap<String, Vec<u8>>,
+    documents_bytes: u64,
+    parts: usize,
     issuers: HashMap<String, Mac>,
-    streams: HashMap<String, StreamName>,
+    names: HashMap<String, StreamName>,
+    streams: HashSet<(Mac, StreamName)>,
     clocks: HashMap<Mac, (i64, i64)>,
     lines: u64,
 }
@@ -127,14 +143,18 @@ impl<'a> Reader<'a> {
             user,
             members: Vec::new(),
             documents: HashMap::new(),
+            documents_bytes: 0,
+            parts: 0,
             issuers: HashMap::new(),
-            streams: HashMap::new(),
+            names: HashMap::new(),
+            streams: HashSet::new(),
             clocks: HashMap::new(),
             lines: 0,
         }
     }
 
-    fn member(&mut self, name: String, bytes: &[u8]) -> Result<(), LogError> {
+    fn member(&mut self, name: String, bytes: Vec<u8>) -> Result<(), LogError> {
+        let (size, sha256) = (bytes.len() as u64, sha256(&bytes));
         let part = name.strip_prefix("logs/").and_then(|name| name.strip_suffix(".jsonl"));
         let word = |text: &str| {
             !text.is_empty()
@@ -142,25 +162,28 @@ impl<'a> Reader<'a> {
                 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         if part.is_some_and(word) {
-            self.part(&name, bytes)?;
+            self.parts += 1;
+            if self.parts > PARTS {
+                return Err(wrong("it has too many parts"));
+            }
+            self.part(&name, &bytes)?;
         } else if let Some(document) = name.strip_suffix(".json").filter(|name| word(name)) {
             if self.documents.len() >= DOCUMENTS {
                 return Err(wrong("it has too many documents"));
             }
             match document {
-                ISSUERS => self.name_issuers(parse(&name, bytes)?)?,
-                CHECKPOINTS => self.name_instants(parse(&name, bytes)?)?,
-                _ => {}
+                ISSUERS => self.name_issuers(parse(&name, &bytes)?)?,
+                CHECKPOINTS => self.name_instants(parse(&name, &bytes)?)?,
+                _ => drop(parse::<IgnoredAny>(&name, &bytes)?),
             }
-            let twice = self.documents.insert(document.to_owned(), parse(&name, bytes)?);
-            if twice.is_some() {
+            self.documents_bytes += size;
+            if self.documents.insert(document.to_owned(), bytes).is_some() {
                 return Err(wrong(&format!("{name:?} is there twice")));
             }
         } else {
             return Err(wrong(&format!("it has an unexpected member {name:?}")));
         }
-        let size = bytes.len() as u64;
-        self.members.push(Member { name, size, sha256: sha256(bytes) });
+        self.members.push(Member { name, size, sha256 });
         Ok(())
     }
 
@@ -230,18 +253,18 @@ impl<'a> Reader<'a> {
                 self.name_issuer(line.issuer, Mac([0x02, 0xb0, a, b, c, d]))?
             }
         };
-        let stream = match self.streams.get(&line.stream) {
+        let stream = match self.names.get(&line.stream) {
             Some(stream) => stream.clone(),
-            None if self.streams.len() >= STREAMS_MAX => {
-                return Err(wrong("it has too many streams"));
-            }
             None => {
                 let name: StreamName =
                     line.stream.parse().map_err(|error| wrong(&format!("{error}")))?;
-                self.streams.insert(line.stream, name.clone());
+                self.names.insert(line.stream, name.clone());
                 name
             }
         };
+        if self.streams.insert((issuer, stream.clone())) && self.streams.len() > STREAMS_MAX {
+            return Err(wrong("it has too many streams"));
+        }
         let timestamp = Timestamp(line.timestamp_us);
         let clock = line.clock_offset_us.zip(line.clock_uncertainty_us);
         if let Some((offset, uncertainty)) = clock

@@ -105,11 +105,14 @@ impl From<LogError> for Failure {
             }
             LogError::Stopped => stopping(),
             LogError::Bundle(why) => Self::invalid(format!("This bundle is not accepted: {why}.")),
+            LogError::NotWritten(_) => {
+                let message = walt_model::sentence::capitalised(&error.to_string());
+                ApiError::new(ErrorKind::Unavailable, message).into()
+            }
             LogError::Export(_)
             | LogError::Open { .. }
             | LogError::Newer { .. }
-            | LogError::Sqlite(_)
-            | LogError::NotWritten(_) => Self::internal(&error),
+            | LogError::Sqlite(_) => Self::internal(&error),
         }
     }
 }

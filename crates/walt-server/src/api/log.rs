@@ -24,6 +24,9 @@ use crate::workflow::imports;
 const ALLOWED_ISSUERS: &str = "server,all-nodes";
 /// Largest `limit` of a query.
 const MAX_LIMIT: u64 = 1_000_000;
+/// Bytes held for a query with a limit: text, and what a line takes beside it.
+const HELD_BYTES: usize = 32 << 20;
+const LINE_BYTES: usize = 160;
 
 /// A query that was understood.
 pub(super) struct Plan {
@@ -68,44 +71,77 @@ async fn answer(plan: Plan, report: &Reporter) -> Result<(), Failure> {
         (Some(range), false) => logs.history(plan.filter, range).await?,
         (None, _) => logs.tail(plan.filter),
     };
-    let mut newest: VecDeque<LogLine> = VecDeque::new();
+    if let Some(reason) = reader.not_written() {
+        let text = format!("Warning: {}\n", lacking(reason));
+        report.send(Event::Err { text }).await;
+    }
+    let mut newest = Newest::default();
     let mut live = plan.range.is_none();
-    // How long to wait for a page before looking whether the history is over. A slow query that is
-    // cut begins again: each time it is given longer.
-    let mut patience = std::time::Duration::from_millis(50);
     if live {
         report.send(Event::Live).await;
     }
-    loop {
-        let page = if live || !plan.realtime {
-            reader.next_page().await?
-        } else {
-            // The history may end without a line: then the reader is live, and waits.
-            tokio::select! {
-                biased;
-                page = reader.next_page() => page?,
-                () = tokio::time::sleep(patience) => {
-                    patience *= 2;
-                    Some(Vec::new())
-                }
-            }
-        };
-        let Some(page) = page else { break };
+    while let Some(page) = reader.next_page().await? {
         match plan.limit {
-            Some(limit) if !live => {
-                newest.extend(page);
-                newest.drain(..newest.len().saturating_sub(limit));
-            }
+            Some(limit) if !live => newest.add(page, limit),
             _ => tell(report, page).await,
         }
         if !live && reader.is_live() {
-            tell(report, newest.drain(..)).await;
+            newest.tell(report).await;
             report.send(Event::Live).await;
             live = true;
         }
     }
-    tell(report, newest).await;
+    newest.tell(report).await;
     Ok(())
+}
+
+/// The newest lines of a history, which are known at its end only.
+#[derive(Default)]
+struct Newest {
+    lines: VecDeque<LogLine>,
+    bytes: usize,
+    /// Lines within the limit that were given up for their size.
+    missing: usize,
+}
+
+impl Newest {
+    fn add(&mut self, page: Vec<LogLine>, limit: usize) {
+        for line in page {
+            self.bytes += weight(&line);
+            self.lines.push_back(line);
+            if self.lines.len() + self.missing > limit {
+                self.missing = self.missing.saturating_sub(1);
+            }
+            while self.lines.len() > limit || (self.bytes > HELD_BYTES && self.lines.len() > 1) {
+                self.missing += usize::from(self.lines.len() <= limit);
+                self.bytes -= self.lines.pop_front().as_ref().map_or(0, weight);
+            }
+        }
+    }
+
+    async fn tell(&mut self, report: &Reporter) {
+        if std::mem::take(&mut self.missing) > 0 {
+            let (lines, most) = (self.lines.len(), HELD_BYTES >> 20);
+            let text = format!(
+                "Warning: only the newest {lines} lines are shown, {most} MiB: --limit holds no more. \
+                 Without it, all lines of a range are shown.\n"
+            );
+            report.send(Event::Err { text }).await;
+        }
+        self.bytes = 0;
+        tell(report, self.lines.drain(..)).await;
+    }
+}
+
+fn weight(line: &LogLine) -> usize {
+    line.line.len() + LINE_BYTES
+}
+
+/// What is said of a history without its last lines.
+pub(super) fn lacking(reason: &str) -> String {
+    format!(
+        "the last lines are not there: the server cannot write them ({reason}). Is its disk full?"
+    )
 }
 
 pub(super) async fn count(
@@ -245,4 +281,47 @@ pub(super) async fn remove_checkpoint(
         name.parse().map_err(|error| Failure::invalid(format!("{error}")))?;
     platform.logs.remove_checkpoint(&caller.user, &name).await?;
     Ok(Json(Empty {}))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use walt_logs::StreamMode;
+
+    use super::*;
+
+    fn line(seq: u64, bytes: usize) -> LogLine {
+        LogLine {
+            seq,
+            timestamp: Timestamp(0),
+            issuer: Mac([2, 0, 0, 0, 0, 1]),
+            issuer_name: "n1".into(),
+            stream: "app".parse().unwrap(),
+            mode: StreamMode::Line,
+            line: "x".repeat(bytes).into(),
+            clock: None,
+        }
+    }
+
+    fn held(newest: &Newest) -> (u64, u64, bool) {
+        let (first, last) = (newest.lines.front().unwrap(), newest.lines.back().unwrap());
+        (first.seq, last.seq, newest.missing > 0)
+    }
+
+    #[test]
+    fn the_newest_lines_are_bounded_in_number_and_in_bytes() {
+        let mut newest = Newest::default();
+        newest.add((1..=10).map(|seq| line(seq, 10)).collect(), 4);
+        assert_eq!(held(&newest), (7, 10, false));
+        let mut newest = Newest::default();
+        newest.add((1..=600).map(|seq| line(seq, 65_536)).collect(), 1000);
+        let first = 600 - HELD_BYTES as u64 / (65_536 + LINE_BYTES as u64) + 1;
+        assert_eq!(held(&newest), (first, 600, true));
+        newest.add(vec![line(601, HELD_BYTES + 1)], 1000);
+        assert_eq!(held(&newest), (601, 601, true));
+        assert_eq!(newest.bytes, HELD_BYTES + 1 + LINE_BYTES);
+        // What was given up before the newest lines is not missed.
+        newest.add((602..=2000).map(|seq| line(seq, 10)).collect(), 1000);
+        assert_eq!(held(&newest), (1001, 2000, false));
+    }
 }

@@ -136,38 +136,47 @@ impl Export {
         }
     }
 
-    /// Sends a batch until the collector takes it, or refuses it for good.
+    /// Sends a batch until the collector takes it, or refuses it for good; in halves when it is too large.
     async fn deliver(&self, collector: &Collector, lines: &[LogLine]) {
-        let body = encode(lines);
-        let count = lines.len() as u64;
         let mut pause = PAUSES.0;
-        loop {
-            match collector.send(body.clone()).await {
-                Answer::Taken { refused, why } => {
-                    let refused = refused.min(count);
-                    self.sent.fetch_add(count - refused, Ordering::Relaxed);
-                    self.refused.fetch_add(refused, Ordering::Relaxed);
-                    if refused > 0 {
-                        tracing::warn!("OTLP export: the collector refused {refused} lines: {why}");
+        // What comes first is at the end.
+        let mut parts = vec![lines];
+        while let Some(part) = parts.pop() {
+            let body = encode(part);
+            let answer = loop {
+                match collector.send(body.clone()).await {
+                    Answer::Later(why, wish) => {
+                        self.failures.fetch_add(1, Ordering::Relaxed);
+                        if pause == PAUSES.0 {
+                            tracing::warn!("OTLP export: waiting for the collector: {why}");
+                        }
+                        let wait = wish.unwrap_or_default().max(pause).min(PAUSES.1);
+                        tokio::time::sleep(wait).await;
+                        pause = (pause * 2).min(PAUSES.1);
                     }
-                    if pause > PAUSES.0 {
-                        tracing::info!("OTLP export: the collector takes lines again");
-                    }
-                    return;
+                    answer => break answer,
                 }
-                Answer::Refused(why) => {
-                    self.refused.fetch_add(count, Ordering::Relaxed);
-                    tracing::warn!("OTLP export: the collector refused {count} lines: {why}");
-                    return;
+            };
+            if pause > PAUSES.0 {
+                tracing::info!("OTLP export: the collector answers again");
+                pause = PAUSES.0;
+            }
+            let count = part.len() as u64;
+            let (refused, why) = match answer {
+                Answer::TooLarge(_) if part.len() > 1 => {
+                    let (first, rest) = part.split_at(part.len() / 2);
+                    parts.extend([rest, first]);
+                    continue;
                 }
-                Answer::Later(why, wish) => {
-                    self.failures.fetch_add(1, Ordering::Relaxed);
-                    if pause == PAUSES.0 {
-                        tracing::warn!("OTLP export: waiting for the collector: {why}");
-                    }
-                    tokio::time::sleep(wish.unwrap_or_default().max(pause).min(PAUSES.1)).await;
-                    pause = (pause * 2).min(PAUSES.1);
+                Answer::Taken { refused, why } => (refused.min(count), why),
+                Answer::Refused(why) | Answer::TooLarge(why) | Answer::Later(why, _) => {
+                    (count, why)
                 }
+            };
+            self.sent.fetch_add(count - refused, Ordering::Relaxed);
+            self.refused.fetch_add(refused, Ordering::Relaxed);
+            if refused > 0 {
+                tracing::warn!("OTLP export: the collector refused {refused} lines: {why}");
             }
         }
     }
@@ -176,10 +185,19 @@ impl Export {
 /// Where the collector is, in the store.
 async fn position(state: &State, logs: &LogStore, conf: &Otlp) -> Result<u64, String> {
     let kept = state.value(POSITION).await.map_err(|error| error.to_string())?;
-    if let Some(position) = kept.and_then(|text| text.parse().ok()) {
-        return Ok(position);
-    }
-    let position = if conf.from_beginning { 0 } else { logs.stats().last_seq };
+    let last = logs.stats().last_seq;
+    let position = match kept.and_then(|text| text.parse::<u64>().ok()) {
+        Some(position) if position <= last => return Ok(position),
+        Some(position) => {
+            tracing::warn!(
+                "OTLP export: line {position} was sent, but the log database ends at line {last}: it was replaced, or a \
+                 power cut took its end. What comes from now on is sent"
+            );
+            last
+        }
+        None if conf.from_beginning => 0,
+        None => last,
+    };
     state.put_value(POSITION, position.to_string()).await.map_err(|error| error.to_string())?;
     Ok(position)
 }
@@ -219,4 +237,107 @@ async fn next_batch(reader: &mut LogReader) -> Result<Option<Vec<LogLine>>, walt
         }
     }
     Ok(Some(lines))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use walt_logs::{StreamMode, Timestamp};
+    use walt_model::Mac;
+
+    use super::*;
+
+    fn line(seq: u64, text: &str) -> LogLine {
+        LogLine {
+            seq,
+            timestamp: Timestamp(seq as i64),
+            issuer: Mac([2, 0, 0, 0, 0, 1]),
+            issuer_name: "n1".into(),
+            stream: "app".parse().unwrap(),
+            mode: StreamMode::Line,
+            line: text.into(),
+            clock: None,
+        }
+    }
+
+    fn conf(url: String) -> Otlp {
+        Otlp { url, authorization_file: None, from_beginning: false }
+    }
+
+    /// A collector that takes requests of at most so many bytes, and gives the bodies it took.
+    async fn collector(most: usize) -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1/logs", listener.local_addr().unwrap());
+        let (taken, bodies) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = Vec::new();
+                let body = loop {
+                    let mut piece = vec![0; 65_536];
+                    let count = stream.read(&mut piece).await.unwrap();
+                    assert!(count > 0, "a request that is cut");
+                    request.extend_from_slice(&piece[..count]);
+                    let text = String::from_utf8_lossy(&request).to_lowercase();
+                    let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                    let length = head.split_once("content-length: ").unwrap().1;
+                    let length: usize = length.lines().next().unwrap().parse().unwrap();
+                    if body.len() >= length {
+                        break body.to_owned();
+                    }
+                };
+                let status = if body.len() > most { "413 Too Large" } else { "200 OK" };
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                if status.starts_with("200") {
+                    taken.send(body).unwrap();
+                }
+            }
+        });
+        (url, bodies)
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_sent_in_halves() {
+        let (url, mut bodies) = collector(20_000).await;
+        let export = Export::new(conf(url));
+        let collector = Collector::new(&export.conf).unwrap();
+        let mut lines: Vec<LogLine> = (1..=500).map(|seq| line(seq, &"x".repeat(100))).collect();
+        lines[250].line = "y".repeat(30_000).into();
+        export.deliver(&collector, &lines).await;
+        let mut found: Vec<u64> = Vec::new();
+        while let Ok(body) = bodies.try_recv() {
+            assert!(!body.contains("yyy"));
+            let numbers = body.split("\"intvalue\":\"").skip(1);
+            found.extend(
+                numbers.map(|rest| rest.split('"').next().unwrap().parse::<u64>().unwrap()),
+            );
+        }
+        let wanted: Vec<u64> = (1..=500).filter(|seq| *seq != 251).collect();
+        assert_eq!(found, wanted);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        assert_eq!((count(&export.sent), count(&export.refused)), (499, 1));
+    }
+
+    #[tokio::test]
+    async fn a_position_of_another_database_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("platform.db")).unwrap();
+        let logs = LogStore::open(&dir.path().join("logs.db"), Default::default()).unwrap();
+        let conf = conf(String::new());
+        state.put_value(POSITION, "1000".to_owned()).await.unwrap();
+        assert_eq!(position(&state, &logs, &conf).await, Ok(0));
+        assert_eq!(state.value(POSITION).await.unwrap().as_deref(), Some("0"));
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        logs.name_issuer(mac, &"n1".parse().unwrap()).await.unwrap();
+        for n in 0..5 {
+            let record = walt_logs::LogRecord::line(mac, "app".parse().unwrap(), Timestamp(n), "x");
+            logs.sink().push(record).unwrap();
+        }
+        logs.flush().await.unwrap();
+        assert_eq!(position(&state, &logs, &conf).await, Ok(0), "those that came are sent");
+    }
 }

@@ -21,6 +21,8 @@ pub(super) enum Answer {
     Taken { refused: u64, why: String },
     /// It will never take this batch.
     Refused(String),
+    /// It may take less at a time.
+    TooLarge(String),
     /// Not now; perhaps with its wish for how long to wait.
     Later(String, Option<Duration>),
 }
@@ -108,7 +110,8 @@ fn judge(status: u16, wish: Option<Duration>, text: &str) -> Answer {
             let why = partial["errorMessage"].as_str().unwrap_or("no reason given").to_owned();
             Answer::Taken { refused: refused.unwrap_or(0), why }
         }
-        400 | 413 | 422 => Answer::Refused(format!("HTTP status {status}: {}", brief(text))),
+        413 => Answer::TooLarge(format!("HTTP status {status}: {}", brief(text))),
+        400 | 422 => Answer::Refused(format!("HTTP status {status}: {}", brief(text))),
         _ => Answer::Later(format!("HTTP status {status}: {}", brief(text)), wish),
     }
 }

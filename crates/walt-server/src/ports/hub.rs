@@ -123,6 +123,10 @@ pub trait NodeHub: Send + Sync + 'static {
         lines: Vec<NodeLine>,
     ) -> BoxFuture<'a, ()>;
 
+    /// The same for a sender that cannot be slowed down: lines for which there is no room now are lost, which their
+    /// stream tells.
+    fn log_now(&self, issuer: &Caller, stream: &str, lines: Vec<NodeLine>);
+
     /// The number of the last line of this spool of a device that is safe; 0 for none.
     fn spooled<'a>(
         &'a self,

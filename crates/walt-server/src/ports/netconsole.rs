@@ -38,7 +38,8 @@ pub(super) async fn run(socket: Arc<UdpSocket>, hub: Arc<dyn NodeHub>, drops: Ar
         let complete = lines.feed(&ip, &buffer[..size]);
         if !complete.is_empty() {
             let records = complete.into_iter().map(|text| NodeLine { timestamp, text }).collect();
-            hub.log(&caller, NETCONSOLE_STREAM, records).await;
+            // One loop for all nodes: it never waits.
+            hub.log_now(&caller, NETCONSOLE_STREAM, records);
         }
     }
 }

@@ -19,8 +19,36 @@ use crate::ports::{
 use crate::presence::Connection;
 use crate::registry::discovery::Sighting;
 
+// A name that the ports let through is one the store keeps.
+const _: () = assert!(walt_proto::log_stream::STREAM_NAME_MAX == walt_logs::MAX_STREAM_NAME_BYTES);
+
 /// Stream of the injected init: its lines are stages of the boot.
 const INIT_STREAM: &str = "walt-init";
+
+impl Services {
+    /// Lines of a device as the store takes them; those of its boot are stages of it too.
+    fn records(&self, issuer: &Caller, stream: &str, lines: Vec<NodeLine>) -> Vec<LogRecord> {
+        let name = match stream.parse::<StreamName>() {
+            Ok(name) => name,
+            // The ports refuse such names, and tell who sent them.
+            Err(error) => {
+                tracing::error!("log lines of {}: {error}", issuer.name);
+                return Vec::new();
+            }
+        };
+        if stream == INIT_STREAM {
+            for line in &lines {
+                let at = ms_of(line.timestamp);
+                let stage = Stage::instant(StageKind::Init, line.text.clone(), at);
+                self.0.boots.observe(issuer.mac, |boot| boot.note(stage));
+            }
+        }
+        let record = |line: NodeLine| {
+            LogRecord::line(issuer.mac, name.clone(), line.timestamp.into(), line.text)
+        };
+        lines.into_iter().map(record).collect()
+    }
+}
 
 impl NodeHub for Services {
     fn caller(&self, ip: Ipv4Addr) -> Option<Caller> {
@@ -35,20 +63,17 @@ impl NodeHub for Services {
         lines: Vec<NodeLine>,
     ) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let Ok(name) = stream.parse::<StreamName>() else { return };
-            if stream == INIT_STREAM {
-                for line in &lines {
-                    let at = ms_of(line.timestamp);
-                    let stage = Stage::instant(StageKind::Init, line.text.clone(), at);
-                    self.0.boots.observe(issuer.mac, |boot| boot.note(stage));
-                }
-            }
-            let records = lines.into_iter().map(|line| {
-                LogRecord::line(issuer.mac, name.clone(), line.timestamp.into(), line.text)
-            });
             // Refused only when the server stops.
-            let _ = self.0.logs.sink().push_all(records.collect()).await;
+            let _ = self.0.logs.sink().push_all(self.records(issuer, stream, lines)).await;
         })
+    }
+
+    fn log_now(&self, issuer: &Caller, stream: &str, lines: Vec<NodeLine>) {
+        let sink = self.0.logs.sink();
+        for record in self.records(issuer, stream, lines) {
+            // What is refused is counted, and told in the stream.
+            let _ = sink.push(record);
+        }
     }
 
     fn spooled<'a>(

@@ -49,7 +49,10 @@ pub const TABLES: &[Table] = &[
         columns: &[
             ("issuer_mac", "the device"),
             ("timestamp", "when, microseconds since 1970 UTC"),
-            ("offset", "how far its clock is ahead, microseconds"),
+            (
+                "offset",
+                "clock of the server minus its clock, microseconds: positive when it is behind",
+            ),
             ("uncertainty", "the offset is right to that many microseconds"),
         ],
     },

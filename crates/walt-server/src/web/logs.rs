@@ -25,6 +25,8 @@ const FUTURE: f64 = 2.0;
 const PIECE: usize = 64 << 10;
 /// A client that takes nothing for that long is sent no more.
 const STALLED: Duration = Duration::from_secs(60);
+/// How long a client may take to see that its answer is cut.
+const CUT: Duration = Duration::from_secs(5);
 
 /// Unit of the times in the parameters and in the answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,9 +72,7 @@ pub(super) async fn answer(
                 platform.counters.web_log_lines.fetch_add(lines, Ordering::Relaxed);
             }
             // The connection is cut: what came is not the whole answer.
-            Err(error) => {
-                let _ = pieces.try_send(Err(error));
-            }
+            Err(error) => cut(&pieces, error).await,
         }
     });
     let mut response = Response::new(stream_body(body));
@@ -106,6 +106,11 @@ async fn tell(
     text.push_str(&format!("], \"num_logs\": {lines}}}\n"));
     give(pieces, text).await?;
     Ok(lines)
+}
+
+/// Ends the answer before its end, once what was given before is taken.
+async fn cut(pieces: &mpsc::Sender<io::Result<Bytes>>, error: io::Error) {
+    let _ = tokio::time::timeout(CUT, pieces.send(Err(error))).await;
 }
 
 async fn give(pieces: &mpsc::Sender<io::Result<Bytes>>, text: String) -> io::Result<()> {
@@ -211,6 +216,17 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000_000);
+
+    #[tokio::test]
+    async fn a_slow_client_sees_that_its_answer_is_cut() {
+        let (pieces, mut body) = mpsc::channel(1);
+        give(&pieces, "{\"logs\": [".to_owned()).await.unwrap();
+        let cutting = tokio::spawn(async move { cut(&pieces, io::Error::other("stopped")).await });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(body.recv().await.unwrap().is_ok());
+        assert!(body.recv().await.expect("it looks whole").is_err());
+        cutting.await.unwrap();
+    }
 
     #[test]
     fn parameters_are_read() {

@@ -10,6 +10,7 @@ use walt_logs::bundle::{BundleWriter, CHECKPOINTS, ISSUERS, Instant, Issuer, Man
 use walt_logs::{Filter, LogError, LogReader, TimeRange, Timestamp};
 use walt_model::{Mac, UserName};
 
+use super::ran;
 use crate::platform::Platform;
 use crate::registry::Device;
 
@@ -20,10 +21,17 @@ pub struct Plan {
     reader: LogReader,
 }
 
-/// Gathers what is known now, and opens the logs of a range.
+impl Plan {
+    /// Why its last lines are lacking, if they are.
+    pub fn not_written(&self) -> Option<&str> {
+        self.reader.not_written()
+    }
+}
+
+/// Gathers what is known now and what ran in a range, and opens the logs of that range.
 ///
 /// # Errors
-/// Those of the log store.
+/// Those of the log store; the state cannot be read.
 pub async fn plan(
     platform: &Arc<Platform>,
     user: &UserName,
@@ -46,10 +54,13 @@ pub async fn plan(
         .map(|(mac, name)| Issuer { name: name.to_string(), mac })
         .collect();
     let devices = platform.registry.devices();
+    let (boots, image_versions) = ran::documents(platform, &devices, range).await?;
     let documents = vec![
         ("versions", versions(platform).await),
         ("devices", devices.iter().map(|device| described(platform, device)).collect()),
         ("images", images(platform, &devices)),
+        ("boots", boots),
+        ("image-versions", image_versions),
         (CHECKPOINTS, json!(checkpoints)),
         (ISSUERS, json!(known)),
     ];

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use walt_logs::bundle::{Limits, Manifest, import};
 use walt_logs::{LogError, LogStore, Options, Timestamp};
 use walt_model::{CheckpointName, DeviceName, Mac, UserName};
@@ -19,6 +20,8 @@ const MAX: usize = 100;
 const BYTES: u64 = 64 << 30;
 /// What must stay free on the disk.
 const SPARE: u64 = 1 << 30;
+/// What an import may take on the disk, for each byte of its bundle.
+const FACTOR: u64 = 3;
 /// File that makes a folder an import.
 const ABOUT: &str = "import.json";
 /// The logs of an import.
@@ -149,8 +152,8 @@ pub async fn add(
     }
     let work = Work::make(&platform.place.state_dir).map_err(on_disk)?;
     blocking(move || {
-        let room = free(&work.0).map_err(on_disk)?.saturating_sub(SPARE) / 3;
-        let limits = Limits { bytes: BYTES.min(room) };
+        let promise = Promise::of(free(&work.0).map_err(on_disk)?);
+        let limits = Limits { bytes: promise.0 };
         let store = LogStore::open(&work.0.join(LOGS), Options::default())?;
         let runtime = tokio::runtime::Handle::current();
         let read = import(source, limits, &store, &owner());
@@ -161,9 +164,9 @@ pub async fn add(
         let (manifest, documents) = read?;
         flushed?;
         closed?;
+        drop(promise);
         let import = told(&manifest, label.as_str(), &user, issuers);
-        for (name, document) in documents {
-            let bytes = serde_json::to_vec_pretty(&document).unwrap_or_default();
+        for (name, bytes) in documents {
             std::fs::write(work.0.join(format!("{name}.json")), bytes).map_err(on_disk)?;
         }
         let bytes = serde_json::to_vec_pretty(&import).unwrap_or_default();
@@ -238,6 +241,28 @@ impl Drop for Work {
     }
 }
 
+/// Bytes of bundles that imports under way may read.
+static PROMISED: Mutex<u64> = Mutex::new(0);
+
+/// How many bytes of a bundle an import may read. Until it ends, others get a share of what is left.
+struct Promise(u64);
+
+impl Promise {
+    fn of(free: u64) -> Self {
+        let mut promised = PROMISED.lock();
+        let left = (free.saturating_sub(SPARE) / FACTOR).saturating_sub(*promised);
+        let bytes = BYTES.min(left / 2);
+        *promised += bytes;
+        Self(bytes)
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        *PROMISED.lock() -= self.0;
+    }
+}
+
 fn free(path: &Path) -> std::io::Result<u64> {
     let told = rustix::fs::statvfs(path)?;
     Ok(told.f_bavail.saturating_mul(told.f_frsize))
@@ -250,5 +275,23 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(LogError::Stopped.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_share_the_disk() {
+        let free = SPARE + FACTOR * 1000;
+        let promises: Vec<Promise> = (0..8).map(|_| Promise::of(free)).collect();
+        let bytes: Vec<u64> = promises.iter().map(|promise| promise.0).collect();
+        assert_eq!(bytes[..4], [500, 250, 125, 62]);
+        assert!(bytes.iter().sum::<u64>() <= 1000, "{bytes:?}");
+        drop(promises);
+        assert_eq!(Promise::of(free).0, 500);
+        assert_eq!(Promise::of(SPARE).0, 0);
+        assert_eq!(Promise::of(u64::MAX).0, BYTES);
     }
 }

@@ -9,6 +9,7 @@ pub mod clone_default;
 pub mod create;
 pub mod image;
 pub mod imports;
+mod ran;
 pub mod reboot;
 pub mod remove;
 pub mod rename;

@@ -1,5 +1,6 @@
 //! What the platform does regularly for itself.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,6 +74,15 @@ pub async fn read_boots(state: &State, nodes: &[Mac]) -> Result<BootBook, StateE
         }
     }
     Ok(BootBook::new(entries))
+}
+
+/// The boots of a node that are known, oldest first: those of the state, as they are now.
+pub async fn boots_of(platform: &Platform, mac: Mac) -> Result<Vec<BootRow>, StateError> {
+    let kept = platform.state.boots(mac).await?.into_iter();
+    let current = platform.boots.of(mac);
+    let rows = kept.chain(current.iter().map(|entry| row(mac, entry)));
+    let by_number: BTreeMap<String, BootRow> = rows.map(|row| (row.id.clone(), row)).collect();
+    Ok(by_number.into_values().collect())
 }
 
 /// Releases old roots and gives up on nodes that did not come back after a restart, until cancelled.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
@@ -42,6 +42,8 @@ pub struct FakeHub {
     connections: AtomicU64,
     /// The last line of the only spool.
     spooled: AtomicU64,
+    /// There is no room for lines: who can wait waits.
+    pub full: AtomicBool,
 }
 
 impl FakeHub {
@@ -95,10 +97,18 @@ impl NodeHub for FakeHub {
     ) -> BoxFuture<'a, ()> {
         assert_eq!(issuer.mac, MAC);
         assert_ne!(stream, "panic", "as asked");
+        if self.full.load(Ordering::Relaxed) {
+            return Box::pin(std::future::pending());
+        }
+        self.log_now(issuer, stream, lines);
+        Box::pin(async {})
+    }
+
+    fn log_now(&self, issuer: &Caller, stream: &str, lines: Vec<NodeLine>) {
+        assert_eq!(issuer.mac, MAC);
         for NodeLine { timestamp, text } in lines {
             self.tell(Event::Line { stream: stream.to_owned(), timestamp, text });
         }
-        Box::pin(async {})
     }
 
     fn spooled<'a>(

@@ -26,3 +26,14 @@ async fn kernel_messages() {
     assert_eq!(texts, ["[    1.234567] eth0: link up", "café", "bad \u{fffd}"]);
     assert!(lines.iter().all(|(stream, _)| stream == "netconsole"));
 }
+
+#[tokio::test]
+async fn kernel_messages_do_not_wait_for_room() {
+    let platform = Platform::start();
+    platform.hub.full.store(true, std::sync::atomic::Ordering::Relaxed);
+    let node = socket(NODE, &platform).await;
+    for n in 0..10 {
+        node.send(format!("message {n}\n").as_bytes()).await.unwrap();
+    }
+    assert_eq!(platform.hub.wait_lines(10).await[9].1, "message 9");
+}

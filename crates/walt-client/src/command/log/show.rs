@@ -86,11 +86,13 @@ fn run(args: &Args) -> Outcome {
     let mut events = server.events(route::LOGS_QUERY, &query)?;
     events.silence();
     while let Some(event) = events.next_event()? {
-        if let Event::Record(record) = event {
-            match &printer {
+        match event {
+            Event::Record(record) => match &printer {
                 Some(printer) => printer.print(&record),
                 None => output::json_line(&record)?,
-            }
+            },
+            Event::Err { text } => output::error(&output::printable(text.trim_end())),
+            _ => {}
         }
     }
     Ok(0)

@@ -4,7 +4,7 @@ use super::query::{FORMAT, ISSUERS, PLATFORM, Printer, SERVER, STREAMS, query};
 use crate::command::server;
 use crate::failure::{Failure, Outcome};
 use crate::grammar::{Args, Command, Kind, Positional, Switch};
-use crate::terminal;
+use crate::{output, terminal};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use walt_proto::api::node::{Node, SelectNodes};
@@ -50,6 +50,12 @@ fn run(args: &Args) -> Outcome {
     if margin > 0 {
         query.history = Some(format!("-{margin}s:"));
     }
+    // Before anything that may take long: the server may not answer.
+    if let Some(timeout) = args.integer("timeout").and_then(|seconds| u64::try_from(seconds).ok())
+        && timeout > 0
+    {
+        give_up_after(Duration::from_secs(timeout));
+    }
     let server = server()?;
     let all = args.value("mode").is_some_and(|mode| mode.eq_ignore_ascii_case("all"));
     let mut awaited: BTreeSet<String> = BTreeSet::new();
@@ -58,20 +64,19 @@ fn run(args: &Args) -> Outcome {
         awaited = issuers(&server, &set)?;
     }
     let printer = Printer::new(args, &server)?;
-    if let Some(timeout) = args.integer("timeout").and_then(|seconds| u64::try_from(seconds).ok())
-        && timeout > 0
-    {
-        give_up_after(Duration::from_secs(timeout));
-    }
     let mut events = server.events(route::LOGS_QUERY, &query)?;
     events.silence();
     while let Some(event) = events.next_event()? {
-        if let Event::Record(record) = event {
-            printer.print(&record);
-            awaited.remove(&record.issuer);
-            if awaited.is_empty() {
-                return Ok(0);
+        match event {
+            Event::Record(record) => {
+                printer.print(&record);
+                awaited.remove(&record.issuer);
+                if awaited.is_empty() {
+                    return Ok(0);
+                }
             }
+            Event::Err { text } => output::error(&output::printable(text.trim_end())),
+            _ => {}
         }
     }
     Err(Failure::Connection("The server ended the log stream before the awaited line.".into()))
@@ -98,7 +103,7 @@ fn give_up_after(delay: Duration) {
     std::thread::spawn(move || {
         std::thread::sleep(delay);
         terminal::spinner::erase();
-        crate::output::line("Timeout was reached.");
+        output::line("Timeout was reached.");
         std::process::exit(1);
     });
 }

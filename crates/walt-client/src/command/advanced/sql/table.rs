@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::output::{self, printable};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 /// Rows looked at to know how wide columns are; wider cells that come later stand out.
 const LOOKED_AT: usize = 2000;
@@ -44,6 +45,7 @@ impl Writer {
     /// An answer begins.
     pub(super) fn columns(&mut self, names: Vec<String>) -> Result<(), Failure> {
         self.end_of_answer();
+        let names = if self.form == Form::Json { distinct(names) } else { names };
         if self.form == Form::Csv {
             output::print(&csv_line(names.iter().map(String::as_str)));
         }
@@ -127,6 +129,21 @@ impl Writer {
     }
 }
 
+/// Names of the fields of an object: a name that comes again gets a number (`name`, `name_2`).
+fn distinct(names: Vec<String>) -> Vec<String> {
+    let mut taken: HashSet<String> = names.iter().cloned().collect();
+    let mut seen = HashSet::new();
+    let mut name = |name: String| {
+        if seen.insert(name.clone()) {
+            return name;
+        }
+        let mut numbered = (2..).map(|number| format!("{name}_{number}"));
+        // There are more numbers than columns.
+        numbered.find(|numbered| taken.insert(numbered.clone())).unwrap_or(name)
+    };
+    names.into_iter().map(&mut name).collect()
+}
+
 fn padded(cells: &[String], widths: &[usize]) -> String {
     let cells: Vec<String> =
         cells.iter().zip(widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
@@ -167,6 +184,15 @@ mod tests {
             csv_line(["a", "b,c", "d\"e", "f\ng", ""].into_iter()),
             "a,\"b,c\",\"d\"\"e\",\"f\ng\",\r\n"
         );
+    }
+
+    #[test]
+    fn columns_of_one_name_are_told_apart() {
+        let distinct =
+            |names: &[&str]| distinct(names.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(distinct(&["mac", "name", "name"]), ["mac", "name", "name_2"]);
+        assert_eq!(distinct(&["a", "a_2", "a", "a"]), ["a", "a_2", "a_3", "a_4"]);
+        assert_eq!(distinct(&["a", "a", "a_2"]), ["a", "a_3", "a_2"]);
     }
 
     #[test]
