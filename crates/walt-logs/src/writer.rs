@@ -217,6 +217,11 @@ impl Writer {
         while stop.is_none() {
             match self.jobs.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Job::Stop(answer)) => *stop = Some(answer),
+                // Somebody asks how it is now: that is answered by an attempt.
+                Ok(job @ Job::Flush(_)) => {
+                    group.push(job);
+                    return false;
+                }
                 Ok(job) => self.defer(job, group, reason),
                 Err(RecvTimeoutError::Timeout) => return false,
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn pieces_of_a_long_line_are_of_its_date_and_whole() {
-        let numbers: String = (1..8_000).map(|n| format!("{n} ")).collect();
+        let numbers: String = (1..9_000).map(|n| format!("{n} ")).collect();
         let sent = &numbers[..40_000];
         for end in ["\nCLOSE\n", ""] {
             let mut stream = LogStream::new();
